@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* config.h - the configuration of the library: the file that InitEx names, lines of name=value. One for the process, set
+ * at InitEx before any other call, read by any thread afterwards. Names are matched without regard to case. */
+#ifndef VIXDISK_BASE_CONFIG_H
+#define VIXDISK_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Keys of this library. Those of VMware's library are listed in vixdisklib.conf(5). */
+#define CONFIG_ALLOW_OVER_2TB "vixdisk.allowHostedOver2TB"       /* bool, 0: create hosted disks over 2 TB */
+#define CONFIG_ALLOW_OUTSIDE_PATHS "vixdisk.allowOutsidePaths"   /* bool, 0: extents and parents anywhere, devices too */
+#define CONFIG_TABLE_CACHE_MIB "vixdisk.tableCacheMiB"           /* 1..1024, 32: grain tables kept per extent */
+#define CONFIG_THREADS "vixdisk.threads"                         /* 0..256, 0: as many as the machine has cores */
+#define CONFIG_LOG_FILE "log.fileName"                           /* path: messages are appended to it */
+
+#define CONFIG_FILE_MAX (1024 * 1024) /* bytes of a configuration file */
+
+/** Reads a file in the place of the present configuration. Lines without '=' and empty names are skipped and counted in
+ * *ret_skipped. @path NULL: an empty configuration. On failure the present configuration stays. */
+VixError config_load(const char *path, unsigned *ret_skipped, struct err *err);
+
+/** Sets one value, as a line of the file would. */
+VixError config_set(const char *name, const char *value, struct err *err);
+
+/** Forgets everything. No other thread may be reading. */
+void config_clear(void);
+
+/** The value of a name, or NULL. Valid until config_clear, config_load or config_set. */
+const char *config_text(const char *name);
+
+/** The value as a number within low..high; fallback if it is absent or not such a number. */
+uint64_t config_number(const char *name, uint64_t fallback, uint64_t low, uint64_t high);
+
+/** The value as 1/0, true/false, yes/no, on/off; fallback if it is absent or none of these. */
+bool config_bool(const char *name, bool fallback);
+
+#endif
