@@ -22,7 +22,7 @@ typedef uint64 VixError;
 
 /* The codes are the same as those of vix.h, so they are left out where a program has included that first. */
 #ifndef _VIX_H_
-#define VIX_ERROR_CODE(err) ((err) & 0xFFFF)
+#define VIX_ERROR_CODE(err) (0xFFFF & (err))
 #define VIX_SUCCEEDED(err) (VIX_OK == (err))
 #define VIX_FAILED(err) (VIX_OK != (err))
 
@@ -406,9 +406,9 @@ typedef struct {
 } VixDiskLibUidPasswdCreds;
 
 typedef struct {
-    char *cookie;   /* value of the vmware_soap_session cookie */
+    char *cookie; /* value of the vmware_soap_session cookie */
     char *userName;
-    char *key;      /* password */
+    char *key; /* password */
 } VixDiskLibSessionIdCreds;
 
 struct VixDiskLibTicketIdCreds;
@@ -439,7 +439,7 @@ typedef union VixDiskLibSpec {
  * takes it. Programs of the 5.x and 6.x interfaces pass only the first 72 or 80 bytes: the members from vimApiVer on are
  * read only from structs that VixDiskLib_AllocateConnectParams made. */
 typedef struct VixDiskLibConnectParams {
-    char *vmxSpec;    /* "moref=vm-16", or path?dcPath=...&dsName=... */
+    char *vmxSpec; /* "moref=vm-16", or path?dcPath=...&dsName=... */
     char *serverName;
     char *thumbPrint; /* SHA-1 of the server's certificate, pairs of hex digits with colons */
     long privateUse;

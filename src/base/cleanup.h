@@ -43,15 +43,15 @@ static inline pthread_mutex_t *cleanup_lock(pthread_mutex_t *m)
 #define CLEANUP_CAT_(a, b) a##b
 #define CLEANUP_CAT(a, b) CLEANUP_CAT_(a, b)
 /** Holds a mutex until the end of the scope. */
-#define SCOPED_LOCK(m)                                                                                               \
-    __attribute__((unused, cleanup(cleanup_unlock))) pthread_mutex_t *CLEANUP_CAT(scoped_lock_, __LINE__) =           \
+#define SCOPED_LOCK(m)                                                                                                 \
+    __attribute__((unused, cleanup(cleanup_unlock))) pthread_mutex_t *CLEANUP_CAT(scoped_lock_, __LINE__) =            \
         cleanup_lock(m)
 /** The pointer's value; the variable is NULL afterwards, so that its cleanup does nothing. */
-#define TAKE_PTR(p)                                                                                                  \
-    __extension__({                                                                                                  \
-        __typeof__(p) take_ptr_ = (p);                                                                               \
-        (p) = NULL;                                                                                                  \
-        take_ptr_;                                                                                                   \
+#define TAKE_PTR(p)                                                                                                    \
+    __extension__({                                                                                                    \
+        __typeof__(p) take_ptr_ = (p);                                                                                 \
+        (p) = NULL;                                                                                                    \
+        take_ptr_;                                                                                                     \
     })
 
 #endif

@@ -17,9 +17,9 @@ struct store;
 /** How a store is opened. */
 #define STORE_READ 0u
 #define STORE_WRITE (1u << 0)      /* read and write */
-#define STORE_UNBUFFERED (1u << 1) /* past the page cache where the file system allows it; the store bounces what is not aligned */
-#define STORE_LOCK (1u << 2)       /* take the lock: exclusive with STORE_WRITE, else shared; VIX_E_FILE_ALREADY_LOCKED */
-#define STORE_DEVICE_OK (1u << 3)  /* a block device will do too; otherwise only a regular file */
+#define STORE_UNBUFFERED (1u << 1) /* past the page cache where it can be; the store bounces what is not aligned */
+#define STORE_LOCK (1u << 2) /* take the lock: exclusive with STORE_WRITE, else shared; VIX_E_FILE_ALREADY_LOCKED */
+#define STORE_DEVICE_OK (1u << 3) /* a block device will do too; otherwise only a regular file */
 
 /** A run of a file that is data or a hole. */
 struct store_run {
@@ -59,20 +59,20 @@ struct store_ops {
 /** An open file. Made by a store_fs; the maker's own members follow this struct. */
 struct store {
     const struct store_ops *ops;
-    char *path;         /* as it was opened, for messages */
-    uint64_t dev, ino;  /* which file this is: equal for two stores of one file */
+    char *path;        /* as it was opened, for messages */
+    uint64_t dev, ino; /* which file this is: equal for two stores of one file */
     bool writable;
     bool is_device;
-    uint32_t align;     /* offsets, lengths and memory that are multiples of this need no bounce; 1 if nothing matters */
-    uint32_t mode;      /* permission bits of the file */
+    uint32_t align; /* offsets, lengths and memory that are multiples of this need no bounce; 1 if nothing matters */
+    uint32_t mode;  /* permission bits of the file */
 };
 
 /** The file system under a path, as far as it limits what can be made there. */
 enum store_fs_kind {
     STORE_FS_ORDINARY,
-    STORE_FS_FAT,   /* 4 GiB - 1 per file */
-    STORE_FS_NTFS,  /* 0xFFFFFFF0000 bytes per file */
-    STORE_FS_EXFAT, /* 2^64 - 1 */
+    STORE_FS_FAT,    /* 4 GiB - 1 per file */
+    STORE_FS_NTFS,   /* 0xFFFFFFF0000 bytes per file */
+    STORE_FS_EXFAT,  /* 2^64 - 1 */
     STORE_FS_UNKNOWN /* FUSE: only a try tells */
 };
 
@@ -129,8 +129,7 @@ static inline VixError store_readv(struct store *s, const struct iovec *iov, int
     return s->ops->readv(s, iov, iovcnt, off, err);
 }
 
-static inline VixError store_writev(struct store *s, const struct iovec *iov, int iovcnt, uint64_t off,
-                                    struct err *err)
+static inline VixError store_writev(struct store *s, const struct iovec *iov, int iovcnt, uint64_t off, struct err *err)
 {
     return s->ops->writev(s, iov, iovcnt, off, err);
 }
