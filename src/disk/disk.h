@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk.h - an open disk, local or remote, behind one table of functions: the seam that lets everything above be written
+ * once. Units are sectors of 512 bytes. Any thread may call anything but close; reads and writes run in parallel. */
+#ifndef VIXDISK_DISK_DISK_H
+#define VIXDISK_DISK_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "store/store.h"
+#include "vmdk/chain.h"
+
+struct disk;
+
+/** A run of the disk's address space, for map, convert and the query of allocated blocks. */
+struct disk_run {
+    uint64_t sector;
+    uint64_t nsectors; /* > 0 */
+    bool present;      /* some link holds it */
+    bool zero;         /* known to read as zeros without looking at data */
+    bool has_offset;   /* file_off is where the bytes stand as they are in path */
+    int depth;         /* the link that holds it, 0: top */
+    uint64_t file_off; /* bytes */
+    const char *path;  /* valid until the disk is closed; NULL if not present */
+};
+
+struct disk_info {
+    VixDiskLibInfo info; /* strings are owned by this struct */
+    VixDiskLibDiskType type;
+};
+
+struct disk_ops {
+    const char *transport; /* "file", ... */
+    /** The range is within the capacity. */
+    VixError (*read)(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
+    VixError (*write)(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+    /** As extent_ops.pull; only where d->ordered. */
+    VixError (*pull)(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
+                     struct err *err);
+    VixError (*flush)(struct disk *d, struct err *err);
+    /** The run at sector, at most nsectors long; flags EXTENT_MAP_. */
+    VixError (*map)(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
+                    struct err *err);
+    VixError (*info)(struct disk *d, struct disk_info *ret_info, struct err *err);
+    VixError (*meta_get)(struct disk *d, const char *key, char **ret_value, struct err *err);
+    VixError (*meta_set)(struct disk *d, const char *key, const char *value, struct err *err);
+    VixError (*meta_keys)(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err);
+    /** Frees also on failure. */
+    VixError (*close)(struct disk *d, struct err *err);
+};
+
+/** An open disk; the maker's own members follow. */
+struct disk {
+    const struct disk_ops *ops;
+    char *path;        /* for messages */
+    uint64_t capacity; /* sectors */
+    bool writable;
+    bool ordered;             /* writes must come in ascending order: never handed to several threads */
+    bool sequential;          /* a pipe: reads must come in ascending order */
+    struct disk_async *async; /* made at the first asynchronous request (disk_async.c) */
+};
+
+/** Opens a local VMDK. @open_flags VIXDISKLIB_FLAG_OPEN_ bits (compression is ignored here). Paths outside the folder are
+ * followed where the configuration says so. */
+VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,
+                         struct disk **ret_disk, struct err *err);
+
+/** The chain behind a disk of disk_open_local, for what only local disks can do; NULL for others. */
+struct chain *disk_local_chain(struct disk *d);
+
+/** Replaces the chain of a disk of disk_open_local (attach): its capacity and depth follow the chain. */
+void disk_local_chain_changed(struct disk *d);
+
+/** Opens a raw image or a block device. A length that is not a multiple of 512 is padded with zeros on reading. */
+VixError disk_open_raw(struct store_fs *fs, const char *path, uint32_t open_flags, struct disk **ret_disk,
+                       struct err *err);
+
+/** A raw source of known capacity that is read once, in order, from a file descriptor (pipe); the fd stays the caller's. */
+VixError disk_open_pipe_in(int fd, uint64_t capacity, struct disk **ret_disk, struct err *err);
+
+/** Waits for asynchronous requests, closes, frees. NULL is harmless. */
+VixError disk_close(struct disk *d, struct err *err);
+
+/** Checks the range, then reads. VIX_E_DISK_OUTOFRANGE with the figures. Length 0 is VIX_OK. */
+VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
+
+/** Checks the range and that the disk is writable (VIX_E_FILE_READ_ONLY), then writes. */
+VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+
+/* ---- asynchronous I/O (disk_async.c) ---- */
+
+/** Called once when a request has ended, on a worker thread or inside the call that started it, no lock held. err: details
+ * of a failure, valid during the call. */
+typedef void disk_done_func(void *data, VixError result, const struct err *err);
+
+#define DISK_ASYNC_MAX_IN_FLIGHT 256u /* requests of one disk; further ones wait, those of worker threads run inline */
+
+/** Starts a read. VIX_OK: accepted, done will run exactly once; else it will not run. Range and mode are checked here. */
+VixError disk_read_async(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, disk_done_func *done,
+                         void *data, struct err *err);
+
+/** Starts a write. On an ordered disk it is done inside the call. */
+VixError disk_write_async(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, disk_done_func *done,
+                          void *data, struct err *err);
+
+/** Waits until no request is in flight. From within a completion callback of this disk: VIX_E_OBJECT_IS_BUSY. */
+VixError disk_wait(struct disk *d, struct err *err);
+
+/** Ends the process-wide pool of workers after its work; at VixDiskLib_Exit. */
+void disk_async_shutdown(void);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ops.h - operations on whole disks, written against src/disk. Each leaves either the old or the complete new state. */
+#ifndef VIXDISK_OPS_OPS_H
+#define VIXDISK_OPS_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "disk/disk.h"
+#include "vmdk/create.h"
+
+/** Told of progress in bytes of the disk; false asks to stop (VIX_E_CANCELLED). Called on the thread of the operation, at
+ * most about every 1/200 of the work, and at the end with done == total. */
+typedef bool ops_progress_func(void *ctx, uint64_t done, uint64_t total);
+
+struct ops_progress {
+    ops_progress_func *func; /* NULL: none */
+    void *ctx;
+};
+
+/** What convert makes. */
+struct convert_target {
+    const char *path;    /* NULL: fd */
+    int fd;              /* an open pipe or file to write to in one go (raw or streamOptimized); the caller's */
+    bool raw;            /* raw image or block device; else a VMDK of params.type */
+    bool overwrite;      /* an existing file is replaced, once the new one is complete */
+    bool keep_existing;  /* raw only: write into the existing file or device */
+    bool target_is_zero; /* raw only: what exists reads as zeros already */
+    struct create_params
+        params; /* capacity, parent are set by convert; ddb is taken from the source by the clone rules when
+                                    it is a VMDK */
+    struct chain_tuning tuning;
+};
+
+/** Copies a whole disk: holes and zero grains are left out, large reads and writes on all cores; ordered targets are
+ * pulled in order. The target is made under a temporary name beside path where it replaces one, and is gone on failure.
+ * VIX_E_FILE_ALREADY_EXISTS; VIX_E_CANCELLED; whatever reading and writing can give. */
+VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert_target *target,
+                     struct ops_progress progress, struct err *err);
+
+/** Bytes that a disk of a type (or raw: VIXDISKLIB_DISK_UNKNOWN with raw set) would take if src were converted:
+ * *ret_required as it is, *ret_full with every sector allocated. */
+VixError ops_measure(struct disk *src, VixDiskLibDiskType type, bool raw, uint64_t *ret_required, uint64_t *ret_full,
+                     struct err *err);
+
+/** Compares two disks; the shorter one is taken as padded with zeros. *ret_first: first sector that differs, UINT64_MAX if
+ * none; *ret_count: number of sectors that differ. Skips what both know to be zero. Threads as work_default_threads. */
+VixError ops_compare(struct disk *a, struct disk *b, struct ops_progress progress, uint64_t *ret_first,
+                     uint64_t *ret_count, struct err *err);
+
+/** The allocated chunks of a range, merged, ascending: called back for each run. Range and chunk as the public call has
+ * them, already checked and clipped. */
+VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t chunk_sectors,
+                       VixError (*found)(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err), void *ctx,
+                       struct err *err);
+
+/** Removes the files of one link: extents first, descriptor last. A file that is open for writing elsewhere:
+ * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. */
+VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err);
+
+/** Renames a link with its files: new extents' names follow the new descriptor's name. Crash-safe: the disk can be opened
+ * under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists. */
+VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
+
+#endif

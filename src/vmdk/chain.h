@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* chain.h - an open local disk: links from the top (0) down to the base. Reads fall through to the parent run by run; only
+ * the top link is written. Any thread may call anything but close and attach; reads and writes run in parallel. */
+#ifndef VIXDISK_VMDK_CHAIN_H
+#define VIXDISK_VMDK_CHAIN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "store/store.h"
+#include "vmdk/descriptor.h"
+#include "vmdk/extent.h"
+
+#define CHAIN_MAX_LINKS 64u
+
+/* How a chain is opened. */
+#define CHAIN_READ 0u
+#define CHAIN_WRITE (1u << 0) /* the top link for writing */
+#define CHAIN_UNBUFFERED (1u << 1)
+#define CHAIN_SINGLE_LINK (1u << 2) /* the top link only; what it does not hold reads as zeros */
+#define CHAIN_NO_LOCK (1u << 3)     /* take no file locks (info of a disk in use) */
+#define CHAIN_OUTSIDE_OK (1u << 4)  /* extents and parents outside the descriptor's folder, absolute names, devices */
+
+/** One file extent of a link, with its place in the address space of the disk. */
+struct link_extent {
+    struct extent *x;
+    uint64_t first_sector;
+    struct store *store; /* owned by the link; the same store may serve several extents (owner is the first) */
+    bool owns_store;
+};
+
+/** One link. */
+struct link {
+    struct store_fs *fs;
+    char *path;                  /* of the descriptor, as it was found */
+    struct store *store;         /* the descriptor's file; for a monolithic disk also the extent's */
+    struct descriptor *desc;     /* guarded by meta_lock */
+    bool embedded;               /* the descriptor lies in the extent's file */
+    uint64_t desc_off, desc_max; /* embedded: its place and size in bytes */
+    struct link_extent *extents;
+    size_t extent_count;
+    uint64_t capacity; /* sectors */
+    bool writable;
+    pthread_mutex_t meta_lock;
+    atomic_bool cid_changed; /* the CID was changed for the writes of this open */
+};
+
+struct chain {
+    struct link **links; /* [0]: top */
+    size_t link_count;
+    uint64_t capacity; /* sectors */
+    uint32_t flags;
+};
+
+/** A run of the disk's address space. */
+struct chain_run {
+    enum run_kind kind;     /* RUN_ABSENT: in no link; reads as zeros */
+    uint64_t nsectors;      /* > 0 */
+    size_t depth;           /* index of the link that holds it (RUN_ABSENT: of the base) */
+    const struct extent *x; /* the extent that holds it */
+    const char *path;       /* its file */
+    uint64_t file_off;      /* bytes; RUN_DATA, RUN_CODED */
+};
+
+/** What streamOptimized writing needs to know; zeros are the defaults. */
+struct chain_tuning {
+    int level; /* deflate level, 0: CODEC_LEVEL_DEFAULT; -1: stored */
+    unsigned threads;
+};
+
+/** Opens the disk whose descriptor (or single file) is path. @tuning may be NULL.
+ * Codes beyond those of the extents: VIX_E_FILE_NOT_FOUND, VIX_E_DISK_OPENPARENT, VIX_E_DISK_CID_MISMATCH,
+ * VIX_E_DISK_CAPACITY_MISMATCH, VIX_E_DISK_INVALIDCHAIN (cycle), VIX_E_DISK_TOOMANYREDO (depth), VIX_E_DISK_NEEDKEY,
+ * VIX_E_FILE_ALREADY_LOCKED, VIX_E_FILE_ACCESS_ERROR (a name outside the folder). */
+VixError chain_open(struct store_fs *fs, const char *path, uint32_t flags, const struct chain_tuning *tuning,
+                    struct chain **ret_chain, struct err *err);
+
+/** Finishes writing and frees, also on failure; the first failure is returned. NULL is harmless. */
+VixError chain_close(struct chain *c, struct err *err);
+
+/** Reads sectors; the range was checked against the capacity. */
+VixError chain_read(struct chain *c, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
+
+/** Writes sectors; the first write of an open changes the CID, on disk, before any data. */
+VixError chain_write(struct chain *c, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+
+/** As extent_ops.pull, for a chain whose top link consists of ordered extents. */
+VixError chain_pull(struct chain *c, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
+                    struct err *err);
+
+/** Whether writes must come in ascending order. */
+bool chain_is_ordered(const struct chain *c);
+
+VixError chain_flush(struct chain *c, struct err *err);
+
+/** The run that begins at sector, at most nsectors long. @flags EXTENT_MAP_. */
+VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t flags, struct chain_run *ret_run,
+                   struct err *err);
+
+/** Value of a disk database key, looked up from the top link down; a copy freed by the caller.
+ * VIX_E_DISK_KEY_NOTFOUND. */
+VixError chain_meta_get(struct chain *c, const char *key, char **ret_value, struct err *err);
+
+/** Writes a value to the top link, on stable storage when it returns. */
+VixError chain_meta_set(struct chain *c, const char *key, const char *value, struct err *err);
+
+/** All keys of the chain, each once, as "key\0key\0\0"; freed by the caller. *ret_len counts every NUL. */
+VixError chain_meta_keys(struct chain *c, char **ret_keys, size_t *ret_len, struct err *err);
+
+/** Puts child (opened single-link, of one link that names a parent by CID) on top of parent: child then is the whole
+ * chain; parent is gone, also on failure. */
+VixError chain_attach(struct chain *parent, struct chain *child, struct err *err);
+
+/** The checks of chain_attach without doing it. */
+VixError chain_can_attach(const struct chain *parent, const struct chain *child, struct err *err);
+
+/** The type of the top link in the terms of the public interface. */
+VixDiskLibDiskType chain_disk_type(const struct chain *c);
+
+/** Every file of the top link: descriptor first, then extents, change-tracking file last; NULL-terminated, freed by
+ * chain_files_free. Devices are left out. */
+VixError chain_files(const struct chain *c, char ***ret_paths, struct err *err);
+void chain_files_free(char **paths);
+
+#endif
