@@ -436,8 +436,8 @@ typedef union VixDiskLibSpec {
 } VixDiskLibSpec;
 
 /** Where and as whom to connect. NULL or all zero: local disks. Everything that it points to is copied by the call that
- * takes it. Programs of the 5.x and 6.x interfaces pass only the first 72 or 80 bytes: the members from vimApiVer on are
- * read only from structs that VixDiskLib_AllocateConnectParams made. */
+ * takes it. Programs of the 5.x and 6.x interfaces pass only the first 72 or 80 bytes: the members from vimApiVer on
+ * are read only from structs that VixDiskLib_AllocateConnectParams made. */
 typedef struct VixDiskLibConnectParams {
     char *vmxSpec; /* "moref=vm-16", or path?dcPath=...&dsName=... */
     char *serverName;
@@ -545,7 +545,8 @@ VixError VixDiskLib_InitEx(uint32 majorVersion, uint32 minorVersion, VixDiskLibG
 /** Ends the library. Disks and connections that are still open are closed. */
 void VixDiskLib_Exit(void);
 
-/** The transports of this build, in the order in which they are tried, separated by colons. The string is the library's. */
+/** The transports of this build, in the order in which they are tried, separated by colons. The string is the
+ * library's. */
 const char *VixDiskLib_ListTransportModes(void);
 
 /** Removes what crashed runs left behind on a virtual machine. Harmless for local disks.
@@ -558,8 +559,8 @@ VixError VixDiskLib_Cleanup(const VixDiskLibConnectParams *connectParams, uint32
 VixError VixDiskLib_Connect(const VixDiskLibConnectParams *connectParams, VixDiskLibConnection *connection);
 
 /** Connects to a server, or to the local host when connectParams is NULL or names no server.
- * @readOnly every disk of this connection is opened read-only. @snapshotRef managed object reference of a snapshot, NULL
- * or empty for none. @transportModes names separated by colons, tried in order at VixDiskLib_Open; NULL for all.
+ * @readOnly every disk of this connection is opened read-only. @snapshotRef managed object reference of a snapshot,
+ * NULL or empty for none. @transportModes names separated by colons, tried in order at VixDiskLib_Open; NULL for all.
  * @connection set on success, to be given to VixDiskLib_Disconnect; NULL on failure. */
 VixError VixDiskLib_ConnectEx(const VixDiskLibConnectParams *connectParams, Bool readOnly, const char *snapshotRef,
                               const char *transportModes, VixDiskLibConnection *connection);
@@ -587,8 +588,8 @@ void VixDiskLib_FreeConnectParams(VixDiskLibConnectParams *connectParams);
 /* ---- disks ---- */
 
 /** Makes a new local disk; never replaces a file; leaves nothing behind on failure.
- * Return: VIX_E_FILE_ALREADY_EXISTS; VIX_E_FILE_TOO_BIG if the type or the file system cannot hold the capacity, or for a
- * hosted disk over 2 TB unless the configuration allows it; VIX_E_DISK_FULL; VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT. */
+ * Return: VIX_E_FILE_ALREADY_EXISTS; VIX_E_FILE_TOO_BIG if the type or the file system cannot hold the capacity, or for
+ * a hosted disk over 2 TB unless the configuration allows it; VIX_E_DISK_FULL; VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT. */
 VixError VixDiskLib_Create(const VixDiskLibConnection connection, const char *path,
                            const VixDiskLibCreateParams *createParams, VixDiskLibProgressFunc progressFunc,
                            void *progressCallbackData);
@@ -625,7 +626,8 @@ VixError VixDiskLib_Write(VixDiskLibHandle diskHandle, VixDiskLibSectorType star
                           VixDiskLibSectorType numSectors, const uint8 *writeBuffer);
 
 /** Reads sectors in the background. The buffer is the library's until the callback has run.
- * Return: VIX_ASYNC if accepted, and the callback then runs exactly once; anything else is a failure, without callback. */
+ * Return: VIX_ASYNC if accepted, and the callback then runs exactly once; anything else is a failure, without callback.
+ */
 VixError VixDiskLib_ReadAsync(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                               VixDiskLibSectorType numSectors, uint8 *readBuffer, VixDiskLibCompletionCB callback,
                               void *cbData);
@@ -650,7 +652,8 @@ VixError VixDiskLib_ReadMetadata(VixDiskLibHandle diskHandle, const char *key, c
 /** Adds or replaces a value of the disk database. */
 VixError VixDiskLib_WriteMetadata(VixDiskLibHandle diskHandle, const char *key, const char *val);
 
-/** The keys of the disk database, each with its NUL, and one more NUL at the end; otherwise as VixDiskLib_ReadMetadata. */
+/** The keys of the disk database, each with its NUL, and one more NUL at the end; otherwise as VixDiskLib_ReadMetadata.
+ */
 VixError VixDiskLib_GetMetadataKeys(VixDiskLibHandle diskHandle, char *keys, size_t maxLen, size_t *requiredLen);
 
 /** Removes a disk: its extents and its descriptor, not its parents. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vixDiskLibExt.h - what vixdisk offers beyond the VixDiskLib interface: raw images as disks, conversion to any format,
- * maps with places, details of a chain. Conventions as in vixDiskLib.h; sizes and offsets are in bytes where a name says
- * Bytes, else in sectors of 512 bytes. A struct that begins with structSize must have it set to its sizeof. */
+ * maps with places, details of a chain. Conventions as in vixDiskLib.h; sizes and offsets are in bytes where a name
+ * says Bytes, else in sectors of 512 bytes. A struct that begins with structSize must have it set to its sizeof. */
 #ifndef VIXDISKLIBEXT_H
 #define VIXDISKLIBEXT_H
 
@@ -23,8 +23,8 @@ Bool VixDiskLibExt_ErrorIsRetryable(VixError err);
 /** The index-th known code; FALSE past the end. Texts are static. */
 Bool VixDiskLibExt_ErrorTable(uint32 index, VixError *code, const char **name, const char **text);
 
-/** The sentence that tells why the last failed call on this thread failed; "" if none. Valid until the next call on this
- * thread. */
+/** The sentence that tells why the last failed call on this thread failed; "" if none. Valid until the next call on
+ * this thread. */
 const char *VixDiskLibExt_LastErrorDetail(void);
 
 /** Sets a configuration value, as a line of the configuration file would; after InitEx, before disks are opened. */
@@ -34,8 +34,8 @@ VixError VixDiskLibExt_SetOption(const char *name, const char *value);
 VixError VixDiskLibExt_OpenRaw(VixDiskLibConnection connection, const char *path, uint32 flags,
                                VixDiskLibHandle *diskHandle);
 
-/** Opens a raw stream that is read once and in order (a pipe) as a source of VixDiskLibExt_Convert. The descriptor stays
- * the caller's. */
+/** Opens a raw stream that is read once and in order (a pipe) as a source of VixDiskLibExt_Convert. The descriptor
+ * stays the caller's. */
 VixError VixDiskLibExt_OpenRawStream(VixDiskLibConnection connection, int fd, VixDiskLibSectorType capacity,
                                      VixDiskLibHandle *diskHandle);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* config.h - the configuration of the library: the file that InitEx names, lines of name=value. One for the process, set
- * at InitEx before any other call, read by any thread afterwards. Names are matched without regard to case. */
+/* config.h - the configuration of the library: the file that InitEx names, lines of name=value. One for the process,
+ * set at InitEx before any other call, read by any thread afterwards. Names are matched without regard to case. */
 #ifndef VIXDISK_BASE_CONFIG_H
 #define VIXDISK_BASE_CONFIG_H
 
@@ -11,7 +11,7 @@
 
 /* Keys of this library. Those of VMware's library are listed in vixdisklib.conf(5). */
 #define CONFIG_ALLOW_OVER_2TB "vixdisk.allowHostedOver2TB"     /* bool, 0: create hosted disks over 2 TB */
-#define CONFIG_ALLOW_OUTSIDE_PATHS "vixdisk.allowOutsidePaths" /* bool, 0: extents and parents anywhere, devices too */
+#define CONFIG_ALLOW_OUTSIDE_PATHS "vixdisk.allowOutsidePaths" /* bool, 0: extents and parents anywhere, devices */
 #define CONFIG_TABLE_CACHE_MIB "vixdisk.tableCacheMiB"         /* 1..1024, 32: grain tables kept per extent */
 #define CONFIG_THREADS "vixdisk.threads"                       /* 0..256, 0: as many as the machine has cores */
 #define CONFIG_LOG_FILE "log.fileName"                         /* path: messages are appended to it */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* err.h - how a failure travels: the public code is returned, and the place that saw the fault puts one sentence with the
- * figures into a struct err that the caller passed down. Nothing is logged here; src/api logs it once. A struct err
+/* err.h - how a failure travels: the public code is returned, and the place that saw the fault puts one sentence with
+ * the figures into a struct err that the caller passed down. Nothing is logged here; src/api logs it once. A struct err
  * belongs to one thread. */
 #ifndef VIXDISK_BASE_ERR_H
 #define VIXDISK_BASE_ERR_H
@@ -30,15 +30,15 @@ static inline void err_init(struct err *err)
 /** Records a failure and returns its code. @err may be NULL: then only the code is returned. */
 VixError err_set(struct err *err, VixError code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/** Records a failed system call: the code that belongs to the errno (err_code_of_errno), the sentence, and strerror's text
- * after a colon. Returns the code. @err may be NULL. */
+/** Records a failed system call: the code that belongs to the errno (err_code_of_errno), the sentence, and strerror's
+ * text after a colon. Returns the code. @err may be NULL. */
 VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** Puts a sentence in front of the recorded one ("grow: " style); the code stays. Does nothing without a failure. */
 void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** The code that a system call's errno means: ENOENT 4, EACCES/EPERM 13, EEXIST 12, ENOSPC/EDQUOT 8, EFBIG 21, EROFS 11,
- * ENOMEM 2, EMFILE/ENFILE 16027, ENAMETOOLONG/EINVAL of a name 22, anything else VIX_E_FILE_ERROR. */
+/** The code that a system call's errno means: ENOENT 4, EACCES/EPERM 13, EEXIST 12, ENOSPC/EDQUOT 8, EFBIG 21, EROFS
+ * 11, ENOMEM 2, EMFILE/ENFILE 16027, ENAMETOOLONG/EINVAL of a name 22, anything else VIX_E_FILE_ERROR. */
 VixError err_code_of_errno(int errnum);
 
 /** The text of a code, never NULL, static. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* log.h - messages to the program that loaded the library: one sink for the process. Any thread; before a sink is set, and
- * where it is NULL, messages go nowhere. Only src/api sends failures (log_warn), and each once. */
+/* log.h - messages to the program that loaded the library: one sink for the process. Any thread; before a sink is set,
+ * and where it is NULL, messages go nowhere. Only src/api sends failures (log_warn), and each once. */
 #ifndef VIXDISK_BASE_LOG_H
 #define VIXDISK_BASE_LOG_H
 

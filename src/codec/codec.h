@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* codec.h - compression of grains: whole buffers in, whole buffers out, never a byte beyond the given lengths, whatever the
- * input. A coder holds the working memory of one thread. */
+/* codec.h - compression of grains: whole buffers in, whole buffers out, never a byte beyond the given lengths, whatever
+ * the input. A coder holds the working memory of one thread. */
 #ifndef VIXDISK_CODEC_CODEC_H
 #define VIXDISK_CODEC_CODEC_H
 

@@ -61,8 +61,8 @@ struct disk {
     struct disk_async *async; /* made at the first asynchronous request (disk_async.c) */
 };
 
-/** Opens a local VMDK. @open_flags VIXDISKLIB_FLAG_OPEN_ bits (compression is ignored here). Paths outside the folder are
- * followed where the configuration says so. */
+/** Opens a local VMDK. @open_flags VIXDISKLIB_FLAG_OPEN_ bits (compression is ignored here). Paths outside the folder
+ * are followed where the configuration says so. */
 VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,
                          struct disk **ret_disk, struct err *err);
 
@@ -76,7 +76,8 @@ void disk_local_chain_changed(struct disk *d);
 VixError disk_open_raw(struct store_fs *fs, const char *path, uint32_t open_flags, struct disk **ret_disk,
                        struct err *err);
 
-/** A raw source of known capacity that is read once, in order, from a file descriptor (pipe); the fd stays the caller's. */
+/** A raw source of known capacity that is read once, in order, from a file descriptor (pipe); the fd stays the
+ * caller's. */
 VixError disk_open_pipe_in(int fd, uint64_t capacity, struct disk **ret_disk, struct err *err);
 
 /** Waits for asynchronous requests, closes, frees. NULL is harmless. */
@@ -90,13 +91,14 @@ VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const vo
 
 /* ---- asynchronous I/O (disk_async.c) ---- */
 
-/** Called once when a request has ended, on a worker thread or inside the call that started it, no lock held. err: details
- * of a failure, valid during the call. */
+/** Called once when a request has ended, on a worker thread or inside the call that started it, no lock held. err:
+ * details of a failure, valid during the call. */
 typedef void disk_done_func(void *data, VixError result, const struct err *err);
 
-#define DISK_ASYNC_MAX_IN_FLIGHT 256u /* requests of one disk; further ones wait, those of worker threads run inline */
+#define DISK_ASYNC_MAX_IN_FLIGHT 256u /* of one disk; further ones wait, those of worker threads run inline */
 
-/** Starts a read. VIX_OK: accepted, done will run exactly once; else it will not run. Range and mode are checked here. */
+/** Starts a read. VIX_OK: accepted, done will run exactly once; else it will not run. Range and mode are checked here.
+ */
 VixError disk_read_async(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, disk_done_func *done,
                          void *data, struct err *err);
 

@@ -10,8 +10,8 @@
 #include "disk/disk.h"
 #include "vmdk/create.h"
 
-/** Told of progress in bytes of the disk; false asks to stop (VIX_E_CANCELLED). Called on the thread of the operation, at
- * most about every 1/200 of the work, and at the end with done == total. */
+/** Told of progress in bytes of the disk; false asks to stop (VIX_E_CANCELLED). Called on the thread of the operation,
+ * at most about every 1/200 of the work, and at the end with done == total. */
 typedef bool ops_progress_func(void *ctx, uint64_t done, uint64_t total);
 
 struct ops_progress {
@@ -21,15 +21,13 @@ struct ops_progress {
 
 /** What convert makes. */
 struct convert_target {
-    const char *path;    /* NULL: fd */
-    int fd;              /* an open pipe or file to write to in one go (raw or streamOptimized); the caller's */
-    bool raw;            /* raw image or block device; else a VMDK of params.type */
-    bool overwrite;      /* an existing file is replaced, once the new one is complete */
-    bool keep_existing;  /* raw only: write into the existing file or device */
-    bool target_is_zero; /* raw only: what exists reads as zeros already */
-    struct create_params
-        params; /* capacity, parent are set by convert; ddb is taken from the source by the clone rules when
-                                    it is a VMDK */
+    const char *path;            /* NULL: fd */
+    int fd;                      /* an open pipe or file to write to in one go (raw or streamOptimized); the caller's */
+    bool raw;                    /* raw image or block device; else a VMDK of params.type */
+    bool overwrite;              /* an existing file is replaced, once the new one is complete */
+    bool keep_existing;          /* raw only: write into the existing file or device */
+    bool target_is_zero;         /* raw only: what exists reads as zeros already */
+    struct create_params params; /* capacity, parent: set by convert; ddb: the source's by the clone rules, if a VMDK */
     struct chain_tuning tuning;
 };
 
@@ -44,8 +42,9 @@ VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert
 VixError ops_measure(struct disk *src, VixDiskLibDiskType type, bool raw, uint64_t *ret_required, uint64_t *ret_full,
                      struct err *err);
 
-/** Compares two disks; the shorter one is taken as padded with zeros. *ret_first: first sector that differs, UINT64_MAX if
- * none; *ret_count: number of sectors that differ. Skips what both know to be zero. Threads as work_default_threads. */
+/** Compares two disks; the shorter one is taken as padded with zeros. *ret_first: first sector that differs, UINT64_MAX
+ * if none; *ret_count: number of sectors that differ. Skips what both know to be zero. Threads as work_default_threads.
+ */
 VixError ops_compare(struct disk *a, struct disk *b, struct ops_progress progress, uint64_t *ret_first,
                      uint64_t *ret_count, struct err *err);
 
@@ -59,8 +58,8 @@ VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint6
  * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. */
 VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err);
 
-/** Renames a link with its files: new extents' names follow the new descriptor's name. Crash-safe: the disk can be opened
- * under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists. */
+/** Renames a link with its files: new extents' names follow the new descriptor's name. Crash-safe: the disk can be
+ * opened under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists. */
 VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* store.h - where the bytes of a file live. Two seams: a store (one open file, block device, piece of memory) and a
- * store_fs (the names: open, create, rename, remove). Everything above reaches files only through them, so tests can put
- * memory, faults or a recorder in their place. Bytes, never sectors. All functions may be called from any thread; reads and
- * writes of one store run in parallel. */
+ * store_fs (the names: open, create, rename, remove). Everything above reaches files only through them, so tests can
+ * put memory, faults or a recorder in their place. Bytes, never sectors. All functions may be called from any thread;
+ * reads and writes of one store run in parallel. */
 #ifndef VIXDISK_STORE_STORE_H
 #define VIXDISK_STORE_STORE_H
 
@@ -79,8 +79,8 @@ enum store_fs_kind {
 struct store_fs;
 
 struct store_fs_ops {
-    /** Opens an existing file; never blocks on a FIFO. Codes of err_code_of_errno, VIX_E_INCORRECT_FILE_TYPE for what is
-     * neither a regular file nor an allowed device, VIX_E_FILE_ALREADY_LOCKED. */
+    /** Opens an existing file; never blocks on a FIFO. Codes of err_code_of_errno, VIX_E_INCORRECT_FILE_TYPE for what
+     * is neither a regular file nor an allowed device, VIX_E_FILE_ALREADY_LOCKED. */
     VixError (*open)(struct store_fs *fs, const char *path, uint32_t flags, struct store **ret_store, struct err *err);
     /** Makes a new file, read-write (flags: STORE_UNBUFFERED, STORE_LOCK): VIX_E_FILE_ALREADY_EXISTS rather than touch
      * one. mode: permission bits before the umask. */

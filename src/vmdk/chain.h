@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* chain.h - an open local disk: links from the top (0) down to the base. Reads fall through to the parent run by run; only
- * the top link is written. Any thread may call anything but close and attach; reads and writes run in parallel. */
+/* chain.h - an open local disk: links from the top (0) down to the base. Reads fall through to the parent run by run;
+ * only the top link is written. Any thread may call anything but close and attach; reads and writes run in parallel. */
 #ifndef VIXDISK_VMDK_CHAIN_H
 #define VIXDISK_VMDK_CHAIN_H
 

@@ -32,13 +32,13 @@ struct create_params {
 };
 
 /** Makes the disk at path. @progress called with 0..100, may be NULL; only flat types take time (preallocation).
- * VIX_E_FILE_ALREADY_EXISTS if any of its files exists; VIX_E_FILE_TOO_BIG with the limit, what it comes from and, where a
- * configuration key lifts it, the key; VIX_E_DISK_FULL; VIX_E_INVALID_ARG. */
+ * VIX_E_FILE_ALREADY_EXISTS if any of its files exists; VIX_E_FILE_TOO_BIG with the limit, what it comes from and,
+ * where a configuration key lifts it, the key; VIX_E_DISK_FULL; VIX_E_INVALID_ARG. */
 VixError vmdk_create(struct store_fs *fs, const char *path, const struct create_params *p,
                      void (*progress)(void *ctx, int percent), void *progress_ctx, struct err *err);
 
-/** The names of the files that vmdk_create would make at path for a type and capacity, descriptor first; NULL-terminated,
- * freed by chain_files_free. */
+/** The names of the files that vmdk_create would make at path for a type and capacity, descriptor first;
+ * NULL-terminated, freed by chain_files_free. */
 VixError vmdk_create_names(const char *path, VixDiskLibDiskType type, uint64_t capacity, char ***ret_paths,
                            struct err *err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* descriptor.h - the text that describes a link: header keys, extent lines, disk database. Parsing and formatting are pure;
- * lines that are not understood are kept in place. One thread at a time per struct. */
+/* descriptor.h - the text that describes a link: header keys, extent lines, disk database. Parsing and formatting are
+ * pure; lines that are not understood are kept in place. One thread at a time per struct. */
 #ifndef VIXDISK_VMDK_DESCRIPTOR_H
 #define VIXDISK_VMDK_DESCRIPTOR_H
 
@@ -81,8 +81,8 @@ VixError descriptor_format(const struct descriptor *d, char **ret_text, size_t *
 /** Value of a disk database key, given without "ddb."; NULL if there is none. Owned by d. Keys: any case. */
 const char *descriptor_ddb_get(const struct descriptor *d, const char *key);
 
-/** Adds or replaces a value. VIX_E_INVALID_ARG for a key or value that the text cannot hold (quotes, line ends, blanks in
- * a key, over-long). */
+/** Adds or replaces a value. VIX_E_INVALID_ARG for a key or value that the text cannot hold (quotes, line ends, blanks
+ * in a key, over-long). */
 VixError descriptor_ddb_set(struct descriptor *d, const char *key, const char *value, struct err *err);
 
 /** Removes a key; nothing if there is none. */

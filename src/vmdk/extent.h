@@ -54,8 +54,8 @@ struct extent_ops {
                     struct err *err);
     /** Reads a range that map calls RUN_CODED. */
     VixError (*read_coded)(struct extent *x, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
-    /** Writes sectors; allocates what is needed, completing grains from x->below. Acknowledged data is readable at once and
-     * is stable after flush. */
+    /** Writes sectors; allocates what is needed, completing grains from x->below. Acknowledged data is readable at once
+     * and is stable after flush. */
     VixError (*write)(struct extent *x, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
     /** Writes a range whose bytes come from source, pulled and processed on several threads at once, zero grains left
      * out. Only for extents that must be written in order (x->ordered); others: VIX_E_NOT_SUPPORTED. */
@@ -63,8 +63,8 @@ struct extent_ops {
                      struct err *err);
     /** Data, barrier, redundant tables, primary tables, barrier. */
     VixError (*flush)(struct extent *x, struct err *err);
-    /** Finishes writing (flush, trailer, length, unclean flag cleared) and frees. The store stays the caller's. Freed also
-     * on failure, which then is the first one met. No other call may be running. */
+    /** Finishes writing (flush, trailer, length, unclean flag cleared) and frees. The store stays the caller's. Freed
+     * also on failure, which then is the first one met. No other call may be running. */
     VixError (*close)(struct extent *x, struct err *err);
 };
 
@@ -84,8 +84,8 @@ struct extent {
 /** How an extent is opened. */
 struct extent_open_params {
     struct store *store; /* borrowed, already open */
-    uint64_t
-        nsectors; /* of the extent line; 0: take the header's capacity (monolithic file before its descriptor is known) */
+    uint64_t nsectors;   /* of the extent line; 0: take the header's capacity (monolithic file before its descriptor is
+                            known) */
     uint64_t offset_sectors; /* FLAT: first sector in the file */
     bool writable;
     uint64_t table_cache_bytes; /* bound of the table cache; 0: the default */
@@ -94,8 +94,8 @@ struct extent_open_params {
 };
 
 /* One constructor per type. On failure nothing is kept. Codes: VIX_E_DISK_INVALIDDISK (not this type),
- * VIX_E_DISK_UNSUPPORTEDDISKVERSION, VIX_E_DISK_NOTSUPPORTED (unknown incompatible flags), VIX_E_DISK_NEEDSREPAIR (unclean
- * or contradictory and writable), VIX_E_DISK_INVAL for nonsense in a field (the sentence names it). */
+ * VIX_E_DISK_UNSUPPORTEDDISKVERSION, VIX_E_DISK_NOTSUPPORTED (unknown incompatible flags), VIX_E_DISK_NEEDSREPAIR
+ * (unclean or contradictory and writable), VIX_E_DISK_INVAL for nonsense in a field (the sentence names it). */
 VixError extent_flat_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_zero_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_sparse_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);

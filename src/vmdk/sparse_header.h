@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sparse_header.h - sector 0 of a hosted sparse extent ("KDMV"), also of streamOptimized files and their footer. Pure. */
+/* sparse_header.h - sector 0 of a hosted sparse extent ("KDMV"), also of streamOptimized files and their footer. Pure.
+ */
 #ifndef VIXDISK_VMDK_SPARSE_HEADER_H
 #define VIXDISK_VMDK_SPARSE_HEADER_H
 

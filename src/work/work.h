@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* work.h - threads that do queued work. Knows no disks. Worker threads block all signals, and are started when the first
- * work arrives, so a program may fork before that. */
+/* work.h - threads that do queued work. Knows no disks. Worker threads block all signals, and are started when the
+ * first work arrives, so a program may fork before that. */
 #ifndef VIXDISK_WORK_WORK_H
 #define VIXDISK_WORK_WORK_H
 
@@ -27,15 +27,15 @@ VixError work_pool_new(unsigned threads, struct work_pool **ret_pool, struct err
 /** Runs what is queued, ends the threads, frees. Not from a thread of the pool. NULL is harmless. */
 void work_pool_free(struct work_pool *pool);
 
-/** Queues an item; never blocks (bounding is the caller's). If no thread can be started, and none runs, the item is run on
- * the calling thread. */
+/** Queues an item; never blocks (bounding is the caller's). If no thread can be started, and none runs, the item is run
+ * on the calling thread. */
 void work_submit(struct work_pool *pool, struct work_item *item);
 
 /** Whether the calling thread is one of any pool. */
 bool work_on_worker(void);
 
-/* An ordered pipeline: slots of caller-defined work are processed in parallel, in any order, and committed one at a time in
- * the order in which they were pushed. The result does not depend on the number of threads. */
+/* An ordered pipeline: slots of caller-defined work are processed in parallel, in any order, and committed one at a
+ * time in the order in which they were pushed. The result does not depend on the number of threads. */
 struct work_pipe;
 
 struct work_pipe_ops {

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The usual words over meson and ninja. Builds are made under build/: release, asan, tsan.
+#
+#   make                 build the library and the command
+#   make demo            install what is missing, build, show the main job on real data
+#   make check           install what is missing, run every test
+#   make lint            the checks of the source alone
+#   make bench           compare the speed with qemu-img
+#   make install         [DESTDIR=] [PREFIX=/usr/local]
+#   make clean
+
+PREFIX ?= /usr/local
+B = build/release
+
+.PHONY: all build demo check lint bench install clean
+
+all: build
+
+build: $(B)/build.ninja
+	ninja -C $(B)
+
+$(B)/build.ninja:
+	scripts/setup --check build
+	meson setup $(B) --buildtype=release --prefix=$(abspath $(PREFIX))
+
+demo:
+	@scripts/setup demo
+	@scripts/demo
+
+check:
+	@scripts/setup check
+	@scripts/check
+
+lint:
+	@scripts/setup check
+	@scripts/check lint
+
+bench:
+	@scripts/setup bench
+	@bench/run
+
+install: $(B)/build.ninja
+	meson configure $(B) -Dprefix=$(abspath $(PREFIX))
+	ninja -C $(B)
+	DESTDIR=$(if $(DESTDIR),$(abspath $(DESTDIR))) meson install -C $(B) --no-rebuild
+
+clean:
+	rm -rf build
