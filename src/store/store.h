@@ -113,6 +113,9 @@ struct store_fs *store_fs_local(void);
 struct store_fs *store_fs_mem_new(struct err *err);
 void store_fs_mem_free(struct store_fs *fs);
 
+/** A second memory file system with the same names, file numbers and bytes. */
+struct store_fs *store_fs_mem_clone(struct store_fs *fs, struct err *err);
+
 /** Adopts an open file descriptor as a store (raw streams, devices); the fd is then the store's, also on failure. */
 VixError store_from_fd(int fd, const char *name, bool writable, struct store **ret_store, struct err *err);
 

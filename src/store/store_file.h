@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* store_file.h - what the files of this host share between them: store_file.c (open files), store_direct.c (past the page
+ * cache), store_local.c (names), store_lock.c (locks), store_iov.c. Not for other folders. */
+#ifndef VIXDISK_STORE_STORE_FILE_H
+#define VIXDISK_STORE_STORE_FILE_H
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "store/store.h"
+
+struct file_store {
+    struct store base;
+    int fd;
+    bool direct; /* O_DIRECT is on; base.align is what it asks for */
+    /* Only with direct. Shared: writes of whole blocks. Exclusive: reading, changing and writing back a block, and what
+     * changes the length. */
+    pthread_rwlock_t block_lock;
+};
+
+/* ---- store_iov.c: a place in an array of iovecs ---- */
+
+struct iov_cursor {
+    const struct iovec *iov;
+    int iovcnt;
+    size_t skip; /* bytes of iov[0] that are done */
+};
+
+/** The sum of the lengths; false on overflow. */
+bool iov_total(const struct iovec *iov, int iovcnt, uint64_t *ret_len);
+
+/** Moves on by len bytes, and past empty entries. There are that many bytes left. */
+void iov_advance(struct iov_cursor *at, uint64_t len);
+
+/** Copies len bytes from buf to where the cursor stands, and moves on. */
+void iov_put(struct iov_cursor *at, const void *buf, size_t len);
+
+/** Copies len bytes from where the cursor stands to buf, and moves on. */
+void iov_get(struct iov_cursor *at, void *buf, size_t len);
+
+/* ---- store_file.c ---- */
+
+/** Makes a store of an open file. fd is taken also on failure. @st of fd; @flags as for open. */
+VixError file_store_new(int fd, const char *path, const struct stat *st, uint32_t flags, struct store **ret_store,
+                        struct err *err);
+
+/** One preadv or pwritev, with as many entries as the system takes. Bytes moved (0: end of the file), or -1 with errno;
+ * never EINTR. */
+ssize_t file_io_step(struct file_store *f, const struct iov_cursor *at, uint64_t off, bool write);
+
+/** Reads or writes all that is left of the cursor, through system calls as they come. */
+VixError file_io_plain(struct file_store *f, struct iov_cursor *at, uint64_t len, uint64_t off, bool write,
+                       struct err *err);
+
+/** The error of a read that meets the end of the file. */
+VixError file_fail_eof(struct file_store *f, uint64_t off, uint64_t len, struct err *err);
+
+/** The error of a system call on a range of the file. */
+VixError file_fail_range(struct file_store *f, int errnum, const char *verb, uint64_t off, uint64_t len,
+                         struct err *err);
+
+/* ---- store_direct.c ---- */
+
+/** Turns O_DIRECT on where the file system takes it, and finds base.align. Elsewhere a line of news. */
+void file_direct_begin(struct file_store *f);
+
+VixError file_direct_read(struct file_store *f, const struct iovec *iov, int iovcnt, uint64_t len, uint64_t off,
+                          struct err *err);
+VixError file_direct_write(struct file_store *f, const struct iovec *iov, int iovcnt, uint64_t len, uint64_t off,
+                           struct err *err);
+
+/* ---- store_lock.c ---- */
+
+/** Refuses if a folder "<path>.lck" holds an entry "*.lck": a product of VMware has the disk open. */
+VixError lock_check_folder(const char *path, struct err *err);
+
+/** Takes this library's lock on an open file: exclusive or shared. VIX_E_FILE_ALREADY_LOCKED. It goes when the last copy
+ * of fd is closed. Where the file system has no locks: a line of news, and VIX_OK. */
+VixError lock_take(int fd, const char *path, bool exclusive, struct err *err);
+
+#endif
