@@ -30,7 +30,8 @@ static inline bool text_equal_nocase(const char *a, const char *b)
 /** Takes the white space off both ends of len bytes: the first byte that is left, and *ret_len, which may be 0. */
 const char *text_trim(const char *text, size_t len, size_t *ret_len);
 
-/** A whole text of decimal digits (white space around it allowed) as a number; false if it is not one, or above 2^64-1. */
+/** A whole text of decimal digits (white space around it allowed) as a number; false if it is not one, or above 2^64-1.
+ */
 bool text_to_u64(const char *text, uint64_t *ret_value);
 
 /** Whether text ends with tail. */

@@ -36,11 +36,12 @@ VixError file_fail_eof(struct file_store *f, uint64_t off, uint64_t len, struct 
                        "%s: the file ends at byte %" PRIu64 ", cannot read %" PRIu64 " bytes at offset %" PRIu64,
                        f->base.path, (uint64_t)st.st_size, len, off);
     }
-    return err_set(err, VIX_E_HOST_FILE_ERROR_EOF, "%s: cannot read %" PRIu64 " bytes at offset %" PRIu64 ": end of file",
-                   f->base.path, len, off);
+    return err_set(err, VIX_E_HOST_FILE_ERROR_EOF,
+                   "%s: cannot read %" PRIu64 " bytes at offset %" PRIu64 ": end of file", f->base.path, len, off);
 }
 
-VixError file_fail_range(struct file_store *f, int errnum, const char *verb, uint64_t off, uint64_t len, struct err *err)
+VixError file_fail_range(struct file_store *f, int errnum, const char *verb, uint64_t off, uint64_t len,
+                         struct err *err)
 {
     return err_set_errno(err, errnum, "%s: cannot %s %" PRIu64 " bytes at offset %" PRIu64, f->base.path, verb, len,
                          off);
@@ -290,8 +291,7 @@ static VixError file_map(struct store *s, uint64_t off, uint64_t len, struct sto
 /* Shares the blocks of a range: all or nothing. */
 static bool share_blocks(struct file_store *f, uint64_t off, struct file_store *src, uint64_t src_off, uint64_t len)
 {
-    struct file_clone_range range = {
-        .src_fd = src->fd, .src_offset = src_off, .src_length = len, .dest_offset = off};
+    struct file_clone_range range = {.src_fd = src->fd, .src_offset = src_off, .src_length = len, .dest_offset = off};
 
     if ((off | src_off | len) % CLONE_ALIGN != 0) {
         return false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* store_file.h - what the files of this host share between them: store_file.c (open files), store_direct.c (past the page
- * cache), store_local.c (names), store_lock.c (locks), store_iov.c. Not for other folders. */
+/* store_file.h - what the files of this host share between them: store_file.c (open files), store_direct.c (past the
+ * page cache), store_local.c (names), store_lock.c (locks), store_iov.c. Not for other folders. */
 #ifndef VIXDISK_STORE_STORE_FILE_H
 #define VIXDISK_STORE_STORE_FILE_H
 
@@ -74,8 +74,8 @@ VixError file_direct_write(struct file_store *f, const struct iovec *iov, int io
 /** Refuses if a folder "<path>.lck" holds an entry "*.lck": a product of VMware has the disk open. */
 VixError lock_check_folder(const char *path, struct err *err);
 
-/** Takes this library's lock on an open file: exclusive or shared. VIX_E_FILE_ALREADY_LOCKED. It goes when the last copy
- * of fd is closed. Where the file system has no locks: a line of news, and VIX_OK. */
+/** Takes this library's lock on an open file: exclusive or shared. VIX_E_FILE_ALREADY_LOCKED. It goes when the last
+ * copy of fd is closed. Where the file system has no locks: a line of news, and VIX_OK. */
 VixError lock_take(int fd, const char *path, bool exclusive, struct err *err);
 
 #endif

@@ -26,9 +26,9 @@ static VixError check_type(const char *path, const struct stat *st, uint32_t fla
         return VIX_OK;
     }
     return err_set(err, VIX_E_INCORRECT_FILE_TYPE, "%s: is %s, not a regular file", path,
-                   S_ISDIR(st->st_mode)   ? "a folder"
-                   : S_ISBLK(st->st_mode) ? "a block device"
-                   : S_ISCHR(st->st_mode) ? "a character device"
+                   S_ISDIR(st->st_mode)    ? "a folder"
+                   : S_ISBLK(st->st_mode)  ? "a block device"
+                   : S_ISCHR(st->st_mode)  ? "a character device"
                    : S_ISFIFO(st->st_mode) ? "a pipe"
                                            : "something else");
 }

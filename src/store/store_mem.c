@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The names of a file system in memory. Folders need not exist, there are no links; "a", "./a" and "/a" are one name. One
- * mutex around names and users; the bytes have locks of their own, taken after it. */
+/* The names of a file system in memory. Folders need not exist, there are no links; "a", "./a" and "/a" are one name.
+ * One mutex around names and users; the bytes have locks of their own, taken after it. */
 #include "store/store_mem.h"
 
 #include <errno.h>

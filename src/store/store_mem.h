@@ -48,7 +48,7 @@ struct mem_file *mem_store_file(struct store *s);
 
 /* ---- store_mem.c ---- */
 
-/** Opens a file by its number, whatever its names; makes one without names if there is none. */
+/** Opens a named file by its number for writing; makes one without names if there is none. */
 VixError store_mem_open_number(struct store_fs *fs, uint64_t number, struct store **ret_store, struct err *err);
 
 /** Gives the file of a store a (further) name, in the place of what has it. */

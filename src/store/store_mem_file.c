@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bytes of a file in memory: an array of 64 KiB pages, sorted, so that a file of terabytes takes what was written of
- * it. One lock per file: reads together, changes alone. */
+/* The bytes of a file in memory: an array of 64 KiB pages, sorted, so that a file of terabytes takes what was written
+ * of it. One lock per file: reads together, changes alone. */
 #include "store/store_mem.h"
 
 #include <errno.h>
@@ -191,14 +191,19 @@ static VixError check_change(struct store *s, uint64_t off, uint64_t len, struct
     return VIX_OK;
 }
 
+static VixError fail_eof(struct store *s, uint64_t size, uint64_t off, uint64_t len, struct err *err)
+{
+    return err_set(err, VIX_E_HOST_FILE_ERROR_EOF,
+                   "%s: the file ends at byte %" PRIu64 ", cannot read %" PRIu64 " bytes at offset %" PRIu64, s->path,
+                   size, len, off);
+}
+
 static VixError mem_readv_locked(struct store *s, struct iov_cursor *at, uint64_t len, uint64_t off, struct err *err)
 {
     struct mem_file *file = file_of(s);
 
     if (off > file->size || len > file->size - off) {
-        return err_set(err, VIX_E_HOST_FILE_ERROR_EOF,
-                       "%s: the file ends at byte %" PRIu64 ", cannot read %" PRIu64 " bytes at offset %" PRIu64, s->path,
-                       file->size, len, off);
+        return fail_eof(s, file->size, off, len, err);
     }
     while (len > 0) {
         uint64_t head = off % MEM_PAGE;
@@ -335,8 +340,7 @@ static VixError mem_map(struct store *s, uint64_t off, uint64_t len, struct stor
     }
     (void)pthread_rwlock_unlock(&file->lock);
     if (off >= size || len == 0) {
-        return err_set(err, VIX_E_HOST_FILE_ERROR_EOF, "%s: the file ends at byte %" PRIu64 ", nothing is at %" PRIu64,
-                       s->path, size, off);
+        return fail_eof(s, size, off, len, err);
     }
     *ret_run = (struct store_run){.len = min_u64(len, min_u64(end, size) - off), .hole = hole};
     return VIX_OK;
@@ -346,6 +350,7 @@ static VixError mem_copy(struct store *s, uint64_t off, struct store *src, uint6
                          struct err *err)
 {
     uint8_t *buf;
+    uint64_t src_size;
     VixError code = check_change(s, off, len, err);
 
     if (code != VIX_OK) {
@@ -353,6 +358,10 @@ static VixError mem_copy(struct store *s, uint64_t off, struct store *src, uint6
     }
     if (src->ops != s->ops) {
         return err_set(err, VIX_E_NOT_SUPPORTED, "%s: not a file in memory", src->path);
+    }
+    (void)mem_size(src, &src_size, err);
+    if (src_off > src_size || len > src_size - src_off) {
+        return fail_eof(src, src_size, src_off, len, err);
     }
     buf = alloc_zero(MEM_PAGE, err);
     if (buf == NULL) {

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What only files of the host can do: types of files, locks of others, close-on-exec, the page cache left out. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "store/store.h"
+
+static struct store_fs *fs;
+static char folder[64];
+static struct err err;
+static unsigned news_count;
+
+static const char *at(const char *name)
+{
+    static char paths[4][128];
+    static unsigned turn;
+    char *path = paths[turn++ % 4];
+    (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void count_news(const char *fmt, va_list args)
+{
+    (void)fmt;
+    (void)args;
+    news_count++;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    fs = store_fs_local();
+    (void)snprintf(folder, sizeof folder, "/tmp/vixdisk-local-XXXXXX");
+    return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    char command[128];
+    (void)state;
+    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+static void make(const char *name)
+{
+    struct store *s = NULL;
+    assert_int_equal(fs->ops->create(fs, at(name), 0, 0640, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, "bytes", 5, 0, &err), VIX_OK);
+    assert_true(s->writable);
+    store_close(s);
+}
+
+static VixError try_open(const char *path, uint32_t flags)
+{
+    struct store *s = NULL;
+    VixError code = fs->ops->open(fs, path, flags, &s, &err);
+    assert_true((code == VIX_OK) == (s != NULL));
+    store_close(s);
+    return code;
+}
+
+static void only_files(void **state)
+{
+    (void)state;
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    assert_int_equal(try_open(at("fifo"), STORE_READ), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(try_open(at("fifo"), STORE_WRITE | STORE_DEVICE_OK), VIX_E_INCORRECT_FILE_TYPE);
+    assert_non_null(strstr(err.text, "a pipe"));
+    assert_int_equal(try_open(folder, STORE_READ), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(try_open(folder, STORE_WRITE), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(try_open("/dev/null", STORE_READ | STORE_DEVICE_OK), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(try_open(at("missing"), STORE_READ), VIX_E_FILE_NOT_FOUND);
+    assert_int_equal(try_open(at("fifo/below"), STORE_READ), VIX_E_FILE_NOT_FOUND);
+}
+
+static void foreign_lock_folder(void **state)
+{
+    struct store *s = NULL;
+
+    (void)state;
+    make("disk");
+    assert_int_equal(mkdir(at("disk.lck"), 0700), 0);
+    assert_int_equal(try_open(at("disk"), STORE_WRITE | STORE_LOCK), VIX_OK); /* empty: left over */
+    assert_int_equal(close(open(at("disk.lck/M1.txt"), O_CREAT | O_WRONLY, 0600)), 0);
+    assert_int_equal(try_open(at("disk"), STORE_WRITE | STORE_LOCK), VIX_OK);
+    assert_int_equal(close(open(at("disk.lck/M12345.lck"), O_CREAT | O_WRONLY, 0600)), 0);
+    assert_int_equal(try_open(at("disk"), STORE_WRITE | STORE_LOCK), VIX_E_FILE_ALREADY_LOCKED);
+    assert_non_null(strstr(err.text, "disk.lck/M12345.lck"));
+    assert_int_equal(try_open(at("disk"), STORE_READ | STORE_LOCK), VIX_E_FILE_ALREADY_LOCKED);
+    assert_int_equal(try_open(at("disk"), STORE_READ), VIX_OK);
+    assert_int_equal(unlink(at("disk")), 0);
+    assert_int_equal(fs->ops->create(fs, at("disk"), STORE_LOCK, 0600, &s, &err), VIX_E_FILE_ALREADY_LOCKED);
+    assert_null(s);
+    assert_int_equal(access(at("disk"), F_OK), -1); /* nothing half-made stays */
+}
+
+static void qemu_writer(void **state)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
+
+    (void)state;
+    make("qemu");
+    int fd = open(at("qemu"), O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_int_equal(try_open(at("qemu"), STORE_WRITE | STORE_LOCK), VIX_E_FILE_ALREADY_LOCKED);
+    assert_non_null(strstr(err.text, "QEMU"));
+    assert_int_equal(try_open(at("qemu"), STORE_READ | STORE_LOCK), VIX_OK);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(try_open(at("qemu"), STORE_WRITE | STORE_LOCK), VIX_OK);
+}
+
+static void lock_dies_with_its_process(void **state)
+{
+    int ready[2];
+    char byte;
+
+    (void)state;
+    make("child");
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *s = NULL;
+        VixError code = fs->ops->open(fs, at("child"), STORE_WRITE | STORE_LOCK, &s, NULL);
+        (void)!write(ready[1], code == VIX_OK ? "y" : "n", 1);
+        (void)pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    assert_int_equal(try_open(at("child"), STORE_WRITE | STORE_LOCK), VIX_E_FILE_ALREADY_LOCKED);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(try_open(at("child"), STORE_WRITE | STORE_LOCK), VIX_OK);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+}
+
+/* No descriptor of ours lives through exec: of those from 3 on that did not exist before. */
+static void descriptors_are_close_on_exec(void **state)
+{
+    struct store *s = NULL;
+    bool before[64];
+
+    (void)state;
+    make("exec");
+    for (int fd = 0; fd < 64; fd++) {
+        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    }
+    assert_int_equal(fs->ops->open(fs, at("exec"), STORE_WRITE | STORE_LOCK, &s, &err), VIX_OK);
+    unsigned found = 0;
+    for (int fd = 0; fd < 64; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && !before[fd]) {
+            assert_true((flags & FD_CLOEXEC) != 0);
+            assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+            found++;
+        }
+    }
+    assert_int_equal(found, 1);
+    store_close(s);
+    for (int fd = 0; fd < 64; fd++) {
+        assert_int_equal(before[fd], fcntl(fd, F_GETFD) >= 0);
+    }
+}
+
+static void same_file_is_seen(void **state)
+{
+    struct store *a = NULL;
+    struct store *b = NULL;
+
+    (void)state;
+    make("one");
+    assert_int_equal(link(at("one"), at("two")), 0);
+    assert_int_equal(fs->ops->open(fs, at("one"), STORE_READ, &a, &err), VIX_OK);
+    assert_int_equal(fs->ops->open(fs, at("two"), STORE_READ, &b, &err), VIX_OK);
+    assert_true(a->dev == b->dev && a->ino == b->ino);
+    assert_int_equal(a->mode, 0640);
+    store_close(a);
+    store_close(b);
+}
+
+/* On a file system that refuses it: a line of news, and the page cache. On others an alignment. */
+static void unbuffered_or_news(void **state)
+{
+    static uint8_t block[8192] __attribute__((aligned(4096)));
+    struct store *s = NULL;
+
+    (void)state;
+    make("direct");
+    news_count = 0;
+    log_set_sinks(count_news, NULL);
+    assert_int_equal(fs->ops->open(fs, at("direct"), STORE_WRITE | STORE_UNBUFFERED, &s, &err), VIX_OK);
+    log_set_sinks(NULL, NULL);
+    assert_true(s->align >= 1 && (s->align & (s->align - 1)) == 0);
+    assert_int_equal(news_count, s->align == 1 ? 1 : 0);
+    print_message("alignment %u\n", s->align);
+    memset(block, 7, sizeof block);
+    assert_int_equal(store_write(s, block, sizeof block, 4096, &err), VIX_OK);
+    assert_int_equal(store_write(s, block, 1, 20000, &err), VIX_OK);
+    memset(block, 0, sizeof block);
+    assert_int_equal(store_read(s, block, 5, 0, &err), VIX_OK);
+    assert_memory_equal(block, "bytes", 5);
+    assert_int_equal(store_read(s, block, 4096, 8192, &err), VIX_OK);
+    assert_int_equal(block[4095], 7);
+    store_close(s);
+    struct stat st;
+    assert_int_equal(stat(at("direct"), &st), 0);
+    assert_int_equal(st.st_size, 20001);
+}
+
+static void adopts_descriptors(void **state)
+{
+    struct store *s = NULL;
+    char got[5];
+    int ends[2];
+
+    (void)state;
+    make("fd");
+    assert_int_equal(store_from_fd(open(at("fd"), O_RDONLY | O_CLOEXEC), "stdin", false, &s, &err), VIX_OK);
+    assert_string_equal(s->path, "stdin");
+    assert_int_equal(store_read(s, got, 5, 0, &err), VIX_OK);
+    assert_memory_equal(got, "bytes", 5);
+    store_close(s);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(store_from_fd(ends[0], "stdin", false, &s, &err), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(fcntl(ends[0], F_GETFD), -1); /* closed: it was the store's */
+    (void)close(ends[1]);
+}
+
+static void file_system_kind(void **state)
+{
+    enum store_fs_kind kind = STORE_FS_FAT;
+    uint64_t free_bytes = 0;
+
+    (void)state;
+    assert_int_equal(fs->ops->statfs(fs, at("new"), &kind, &free_bytes, &err), VIX_OK);
+    assert_int_equal(kind, STORE_FS_ORDINARY);
+    assert_true(free_bytes > 0);
+    assert_int_equal(fs->ops->statfs(fs, at("no/new"), &kind, &free_bytes, &err), VIX_E_FILE_NOT_FOUND);
+    assert_int_equal(fs->ops->sync_folder(fs, at("new"), &err), VIX_OK);
+    assert_int_equal(fs->ops->sync_folder(fs, at("no/new"), &err), VIX_E_FILE_NOT_FOUND);
+}
+
+/* A full device says so; nothing is written. */
+static void full_device(void **state)
+{
+    struct store *s = NULL;
+    int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(store_from_fd(fd, "/dev/full", true, &s, &err), VIX_E_INCORRECT_FILE_TYPE);
+    make("small");
+    assert_int_equal(fs->ops->open(fs, at("small"), STORE_WRITE, &s, &err), VIX_OK);
+    VixError code = s->ops->preallocate(s, 0, INT64_MAX, &err);
+    assert_true(code == VIX_E_DISK_FULL || code == VIX_E_FILE_TOO_BIG);
+    store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_files),
+        cmocka_unit_test(foreign_lock_folder),
+        cmocka_unit_test(qemu_writer),
+        cmocka_unit_test(lock_dies_with_its_process),
+        cmocka_unit_test(descriptors_are_close_on_exec),
+        cmocka_unit_test(same_file_is_seen),
+        cmocka_unit_test(unbuffered_or_news),
+        cmocka_unit_test(adopts_descriptors),
+        cmocka_unit_test(file_system_kind),
+        cmocka_unit_test(full_device),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
