@@ -58,7 +58,7 @@ struct disk {
     bool writable;
     bool ordered;             /* writes must come in ascending order: never handed to several threads */
     bool sequential;          /* a pipe: reads must come in ascending order */
-    struct disk_async *async; /* made at the first asynchronous request (disk_async.c) */
+    struct disk_async *async; /* made at the first asynchronous request; disk_async.c's own */
 };
 
 /** Opens a local VMDK. @open_flags VIXDISKLIB_FLAG_OPEN_ bits (compression is ignored here). Paths outside the folder
@@ -69,18 +69,32 @@ VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_fl
 /** The chain behind a disk of disk_open_local, for what only local disks can do; NULL for others. */
 struct chain *disk_local_chain(struct disk *d);
 
-/** Replaces the chain of a disk of disk_open_local (attach): its capacity and depth follow the chain. */
-void disk_local_chain_changed(struct disk *d);
+/** Puts child (of disk_open_local, single-link) on top of parent: child then is the whole chain. Parent is closed and
+ * freed, also on failure. No request may be running on either. Codes of chain_attach. */
+VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *err);
+
+/** Whether disk_local_attach would work; changes nothing. */
+VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err);
 
 /** Opens a raw image or a block device. A length that is not a multiple of 512 is padded with zeros on reading. */
 VixError disk_open_raw(struct store_fs *fs, const char *path, uint32_t open_flags, struct disk **ret_disk,
                        struct err *err);
 
+/** A raw disk over an open store, which is the disk's then, also on failure. Writable if the store is. */
+VixError disk_raw_from_store(struct store *store, struct disk **ret_disk, struct err *err);
+
+/** The store behind a raw disk; NULL for other disks. */
+struct store *disk_raw_store(struct disk *d);
+
 /** A raw source of known capacity that is read once, in order, from a file descriptor (pipe); the fd stays the
  * caller's. */
 VixError disk_open_pipe_in(int fd, uint64_t capacity, struct disk **ret_disk, struct err *err);
 
-/** Waits for asynchronous requests, closes, frees. NULL is harmless. */
+/** Frees the strings of an info. */
+void disk_info_done(struct disk_info *info);
+
+/** Waits for asynchronous requests, closes, frees (also on failure). NULL is harmless. From within a completion
+ * callback: see disk_wait; the disk then stays open. */
 VixError disk_close(struct disk *d, struct err *err);
 
 /** Checks the range, then reads. VIX_E_DISK_OUTOFRANGE with the figures. Length 0 is VIX_OK. */
@@ -102,12 +116,17 @@ typedef void disk_done_func(void *data, VixError result, const struct err *err);
 VixError disk_read_async(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, disk_done_func *done,
                          void *data, struct err *err);
 
-/** Starts a write. On an ordered disk it is done inside the call. */
+/** Starts a write. On an ordered disk it is done inside the call; the callback too, or on a worker thread if the call
+ * came from within a callback. */
 VixError disk_write_async(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, disk_done_func *done,
                           void *data, struct err *err);
 
-/** Waits until no request is in flight. From within a completion callback of this disk: VIX_E_OBJECT_IS_BUSY. */
+/** Waits until no request is in flight, callbacks included. Within a completion callback nothing can be waited for: if
+ * the callback is one of this disk, or requests of this disk are in flight, VIX_E_OBJECT_IS_BUSY. */
 VixError disk_wait(struct disk *d, struct err *err);
+
+/** Whether the calling thread is within a completion callback of this disk. */
+bool disk_in_callback(const struct disk *d);
 
 /** Ends the process-wide pool of workers after its work; at VixDiskLib_Exit. */
 void disk_async_shutdown(void);

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk.c - what every open disk has in common: the checks before a request reaches its transport, and the end of a
+ * disk. Reading and writing take no lock and no memory here. */
+#include "disk/disk.h"
+
+#include <inttypes.h>
+
+#include "disk/disk_int.h"
+
+/** Told apart from the check itself, so that the way of a good request stays short. */
+static __attribute__((noinline, cold)) VixError out_of_range(const struct disk *d, uint64_t sector, uint64_t nsectors,
+                                                             struct err *err)
+{
+    return err_set(err, VIX_E_DISK_OUTOFRANGE,
+                   "%s: %" PRIu64 " sectors at sector %" PRIu64 " reach beyond the capacity of %" PRIu64 " sectors",
+                   d->path, nsectors, sector, d->capacity);
+}
+
+static __attribute__((noinline, cold)) VixError not_writable(const struct disk *d, struct err *err)
+{
+    return err_set(err, VIX_E_FILE_READ_ONLY, "%s: the disk is open for reading only", d->path);
+}
+
+VixError disk_check_read(const struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    if (nsectors > d->capacity || sector > d->capacity - nsectors) {
+        return out_of_range(d, sector, nsectors, err);
+    }
+    return VIX_OK;
+}
+
+VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    if (!d->writable) {
+        return not_writable(d, err);
+    }
+    return disk_check_read(d, sector, nsectors, err);
+}
+
+VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    if (nsectors == 0) {
+        return VIX_OK;
+    }
+    VixError code = disk_check_read(d, sector, nsectors, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    return d->ops->read(d, sector, nsectors, buf, err);
+}
+
+VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    if (nsectors == 0) {
+        return VIX_OK;
+    }
+    VixError code = disk_check_write(d, sector, nsectors, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    return d->ops->write(d, sector, nsectors, buf, err);
+}
+
+VixError disk_close(struct disk *d, struct err *err)
+{
+    if (d == NULL) {
+        return VIX_OK;
+    }
+    VixError code = disk_wait(d, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    disk_async_free(d);
+    return d->ops->close(d, err);
+}
+
+void disk_info_done(struct disk_info *info)
+{
+    free(info->info.parentFileNameHint);
+    free(info->info.uuid);
+    info->info.parentFileNameHint = NULL;
+    info->info.uuid = NULL;
+}
+
+/* ---- what disks without a disk database, without order, without a writer answer ---- */
+
+VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
+                      struct err *err)
+{
+    (void)sector, (void)nsectors, (void)source, (void)ctx;
+    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: only disks that are written in order are filled from a source",
+                   d->path);
+}
+
+VixError disk_no_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err)
+{
+    (void)ret_value;
+    return err_set(err, VIX_E_DISK_KEY_NOTFOUND, "%s: no key \"%s\": a raw image has no disk database", d->path, key);
+}
+
+VixError disk_no_meta_set(struct disk *d, const char *key, const char *value, struct err *err)
+{
+    (void)value;
+    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: key \"%s\" cannot be kept: a raw image has no disk database", d->path,
+                   key);
+}
+
+VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err)
+{
+    (void)d;
+    char *keys = alloc_zero(1, err);
+    if (keys == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    *ret_keys = keys;
+    *ret_len = 1;
+    return VIX_OK;
+}
+
+VixError disk_raw_info(struct disk *d, struct disk_info *ret_info, struct err *err)
+{
+    (void)err;
+    struct disk_geometry geo = geometry_for(VIXDISKLIB_ADAPTER_SCSI_LSILOGIC, d->capacity);
+
+    *ret_info = (struct disk_info){
+        .info =
+            {
+                .physGeo = {.cylinders = geo.cylinders, .heads = geo.heads, .sectors = geo.sectors},
+                .capacity = d->capacity,
+                .adapterType = VIXDISKLIB_ADAPTER_UNKNOWN,
+                .numLinks = 1,
+                .logicalSectorSize = SECTOR_SIZE,
+                .physicalSectorSize = SECTOR_SIZE,
+            },
+        .type = VIXDISKLIB_DISK_UNKNOWN,
+    };
+    return VIX_OK;
+}

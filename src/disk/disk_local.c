@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* disk_local.c - a chain of local VMDK links as a disk. Everything is the chain's; here are the flags of the public
+ * interface, the configuration and the facts that VixDiskLibInfo tells. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "disk/disk_int.h"
+
+struct disk_local {
+    struct disk base;
+    struct chain *chain;
+};
+
+static struct chain *chain_of(struct disk *d)
+{
+    return ((struct disk_local *)d)->chain;
+}
+
+static VixError local_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    return chain_read(chain_of(d), sector, nsectors, buf, err);
+}
+
+static VixError local_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    return chain_write(chain_of(d), sector, nsectors, buf, err);
+}
+
+static VixError local_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
+                           struct err *err)
+{
+    return chain_pull(chain_of(d), sector, nsectors, source, ctx, err);
+}
+
+static VixError local_flush(struct disk *d, struct err *err)
+{
+    return chain_flush(chain_of(d), err);
+}
+
+static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
+                          struct err *err)
+{
+    struct chain_run run;
+    VixError code = chain_map(chain_of(d), sector, nsectors, flags, &run, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    ret_run->sector = sector;
+    ret_run->nsectors = run.nsectors;
+    ret_run->present = run.kind != RUN_ABSENT;
+    ret_run->zero = run.kind == RUN_ABSENT || run.kind == RUN_ZERO;
+    ret_run->has_offset = run.kind == RUN_DATA;
+    ret_run->depth = (int)run.depth;
+    ret_run->file_off = run.file_off;
+    ret_run->path = run.kind != RUN_ABSENT ? run.path : NULL;
+    return VIX_OK;
+}
+
+/* ---- what the disk database tells ---- */
+
+/** A number of the disk database; fallback if the key is absent or holds no number up to high. */
+static uint32_t meta_number(struct chain *c, const char *key, uint32_t fallback, uint32_t high)
+{
+    CLEANUP_FREE char *text = NULL;
+    uint64_t value = 0;
+
+    if (chain_meta_get(c, key, &text, NULL) != VIX_OK || text[0] == '\0') {
+        return fallback;
+    }
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p < '0' || *p > '9' || (value = value * 10 + (uint64_t)(*p - '0')) > high) {
+            return fallback;
+        }
+    }
+    return (uint32_t)value;
+}
+
+static VixDiskLibAdapterType meta_adapter(struct chain *c)
+{
+    CLEANUP_FREE char *word = NULL;
+
+    if (chain_meta_get(c, "adapterType", &word, NULL) != VIX_OK) {
+        return VIXDISKLIB_ADAPTER_UNKNOWN;
+    }
+    return adapter_of_word(word);
+}
+
+/** Computed where the database has none, or nonsense. */
+static VixDiskLibGeometry physical_geometry(struct chain *c, VixDiskLibAdapterType adapter)
+{
+    VixDiskLibGeometry geo = {
+        .cylinders = meta_number(c, "geometry.cylinders", 0, UINT32_MAX),
+        .heads = meta_number(c, "geometry.heads", 0, UINT32_MAX),
+        .sectors = meta_number(c, "geometry.sectors", 0, UINT32_MAX),
+    };
+    if (geo.cylinders == 0 || geo.heads == 0 || geo.sectors == 0) {
+        struct disk_geometry computed = geometry_for(
+            adapter == VIXDISKLIB_ADAPTER_UNKNOWN ? VIXDISKLIB_ADAPTER_SCSI_LSILOGIC : adapter, c->capacity);
+        geo =
+            (VixDiskLibGeometry){.cylinders = computed.cylinders, .heads = computed.heads, .sectors = computed.sectors};
+    }
+    return geo;
+}
+
+static uint32_t sector_size(struct chain *c, const char *key)
+{
+    uint32_t size = meta_number(c, key, SECTOR_SIZE, 65536);
+    return size >= SECTOR_SIZE && (size & (size - 1)) == 0 ? size : SECTOR_SIZE;
+}
+
+static VixError info_texts(struct chain *c, VixDiskLibInfo *info, struct err *err)
+{
+    VixError code = chain_meta_get(c, "uuid", &info->uuid, err);
+    if (code != VIX_OK && code != VIX_E_DISK_KEY_NOTFOUND) {
+        return code;
+    }
+    SCOPED_LOCK(&c->links[0]->meta_lock);
+    if (c->links[0]->desc->parent_hint != NULL) {
+        info->parentFileNameHint = alloc_text(c->links[0]->desc->parent_hint, err);
+        if (info->parentFileNameHint == NULL) {
+            free(info->uuid);
+            return VIX_E_OUT_OF_MEMORY;
+        }
+    }
+    return VIX_OK;
+}
+
+static VixError local_info(struct disk *d, struct disk_info *ret_info, struct err *err)
+{
+    struct chain *c = chain_of(d);
+    VixDiskLibAdapterType adapter = meta_adapter(c);
+    VixDiskLibInfo info = {
+        .biosGeo = {.cylinders = meta_number(c, "geometry.biosCylinders", 0, UINT32_MAX),
+                    .heads = meta_number(c, "geometry.biosHeads", 0, UINT32_MAX),
+                    .sectors = meta_number(c, "geometry.biosSectors", 0, UINT32_MAX)},
+        .physGeo = physical_geometry(c, adapter),
+        .capacity = c->capacity,
+        .adapterType = adapter,
+        .numLinks = (int)c->link_count,
+        .logicalSectorSize = sector_size(c, "logicalSectorSize"),
+        .physicalSectorSize = sector_size(c, "physicalSectorSize"),
+    };
+    VixError code = info_texts(c, &info, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    ret_info->info = info;
+    ret_info->type = chain_disk_type(c);
+    return VIX_OK;
+}
+
+static VixError local_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err)
+{
+    return chain_meta_get(chain_of(d), key, ret_value, err);
+}
+
+static VixError local_meta_set(struct disk *d, const char *key, const char *value, struct err *err)
+{
+    if (!d->writable) {
+        return err_set(err, VIX_E_FILE_READ_ONLY, "%s: key \"%s\" cannot be written: the disk is open for reading only",
+                       d->path, key);
+    }
+    return chain_meta_set(chain_of(d), key, value, err);
+}
+
+static VixError local_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err)
+{
+    return chain_meta_keys(chain_of(d), ret_keys, ret_len, err);
+}
+
+static VixError local_close(struct disk *d, struct err *err)
+{
+    VixError code = chain_close(chain_of(d), err);
+    free(d->path);
+    free(d);
+    return code;
+}
+
+static const struct disk_ops local_ops = {
+    .transport = "file",
+    .read = local_read,
+    .write = local_write,
+    .pull = local_pull,
+    .flush = local_flush,
+    .map = local_map,
+    .info = local_info,
+    .meta_get = local_meta_get,
+    .meta_set = local_meta_set,
+    .meta_keys = local_meta_keys,
+    .close = local_close,
+};
+
+static uint32_t chain_flags(uint32_t open_flags)
+{
+    uint32_t flags = CHAIN_READ;
+
+    if ((open_flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY) == 0) {
+        flags |= CHAIN_WRITE;
+    }
+    if ((open_flags & VIXDISKLIB_FLAG_OPEN_UNBUFFERED) != 0) {
+        flags |= CHAIN_UNBUFFERED;
+    }
+    if ((open_flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0) {
+        flags |= CHAIN_SINGLE_LINK;
+    }
+    if (config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
+        flags |= CHAIN_OUTSIDE_OK;
+    }
+    return flags;
+}
+
+/** The facts that may change when a chain is put in place. */
+static void adopt_chain(struct disk_local *l)
+{
+    l->base.capacity = l->chain->capacity;
+    l->base.writable = (l->chain->flags & CHAIN_WRITE) != 0;
+    l->base.ordered = l->base.writable && chain_is_ordered(l->chain);
+}
+
+VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,
+                         struct disk **ret_disk, struct err *err)
+{
+    struct disk_local *l = alloc_zero(sizeof *l, err);
+    if (l == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    l->base.ops = &local_ops;
+    l->base.path = alloc_text(path, err);
+    VixError code = l->base.path != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+    if (code == VIX_OK) {
+        code = chain_open(fs, path, chain_flags(open_flags), tuning, &l->chain, err);
+    }
+    if (code != VIX_OK) {
+        free(l->base.path);
+        free(l);
+        return code;
+    }
+    adopt_chain(l);
+    *ret_disk = &l->base;
+    return VIX_OK;
+}
+
+struct chain *disk_local_chain(struct disk *d)
+{
+    return d->ops == &local_ops ? chain_of(d) : NULL;
+}
+
+VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err)
+{
+    const struct chain *above = disk_local_chain(child);
+    const struct chain *below = disk_local_chain(parent);
+
+    if (above == NULL || below == NULL || above == below) {
+        return err_set(err, VIX_E_INVALID_ARG, "%s cannot be put on top of %s: %s", child->path, parent->path,
+                       above == below && above != NULL ? "they are one disk" : "both must be local virtual disks");
+    }
+    return chain_can_attach(below, above, err);
+}
+
+VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *err)
+{
+    VixError code = disk_local_can_attach(parent, child, err);
+    if (code != VIX_OK) {
+        if (parent != child) {
+            (void)disk_close(parent, NULL);
+        }
+        return code;
+    }
+    disk_async_free(parent);
+    code = chain_attach(chain_of(parent), chain_of(child), err);
+    free(parent->path);
+    free(parent);
+    if (code == VIX_OK) {
+        adopt_chain((struct disk_local *)child);
+    }
+    return code;
+}
