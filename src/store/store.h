@@ -90,6 +90,9 @@ struct store_fs_ops {
     VixError (*rename)(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
     /** As rename, but VIX_E_FILE_ALREADY_EXISTS if new exists. */
     VixError (*rename_new)(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
+    /** Gives a file a second name: VIX_E_FILE_ALREADY_EXISTS; VIX_E_NOT_SUPPORTED where the file system has no second
+     * names (err->sys_errno tells: EXDEV if the two are on different file systems). */
+    VixError (*link)(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
     VixError (*unlink)(struct store_fs *fs, const char *path, struct err *err);
     /** Makes creations, renames and removals in the folder of path survive a crash. */
     VixError (*sync_folder)(struct store_fs *fs, const char *path, struct err *err);

@@ -185,6 +185,23 @@ static VixError local_rename_new(struct store_fs *fs, const char *old_path, cons
     return e == 0 ? VIX_OK : err_set_errno(err, e, "%s: cannot rename to %s", old_path, new_path);
 }
 
+static VixError local_link(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err)
+{
+    (void)fs;
+    if (link(old_path, new_path) == 0) {
+        return VIX_OK;
+    }
+    int e = errno;
+    VixError code = err_set_errno(err, e, "%s: cannot give it the second name %s", old_path, new_path);
+    if (e != EXDEV && e != EPERM && e != EOPNOTSUPP && e != ENOSYS && e != EMLINK) {
+        return code;
+    }
+    if (err != NULL) {
+        err->code = VIX_E_NOT_SUPPORTED;
+    }
+    return VIX_E_NOT_SUPPORTED;
+}
+
 static VixError local_unlink(struct store_fs *fs, const char *path, struct err *err)
 {
     (void)fs;
@@ -274,6 +291,7 @@ static const struct store_fs_ops local_ops = {
     .create = local_create,
     .rename = local_rename,
     .rename_new = local_rename_new,
+    .link = local_link,
     .unlink = local_unlink,
     .sync_folder = local_sync_folder,
     .statfs = local_statfs,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The names of a file system in memory. Folders need not exist, there are no links; "a", "./a" and "/a" are one name.
+/* The names of a file system in memory. Folders need not exist, there are no symbolic links; "a", "./a" and "/a" are one name.
  * One mutex around names and users; the bytes have locks of their own, taken after it. */
 #include "store/store_mem.h"
 
@@ -232,6 +232,28 @@ static VixError mem_rename_new(struct store_fs *fs, const char *old_path, const 
     return move_name(mem_of(fs), old_path, new_path, false, err);
 }
 
+static VixError mem_link(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err)
+{
+    struct mem_fs *m = mem_of(fs);
+    CLEANUP_FREE char *old_tidy = tidy_path(old_path, err);
+    CLEANUP_FREE char *new_tidy = old_tidy != NULL ? tidy_path(new_path, err) : NULL;
+
+    if (new_tidy == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    SCOPED_LOCK(&m->mutex);
+    struct mem_name *from = find_name_locked(m, old_tidy);
+    if (from == NULL || find_name_locked(m, new_tidy) != NULL) {
+        return err_set_errno(err, from == NULL ? ENOENT : EEXIST, "%s: cannot give it the second name %s", old_path,
+                             new_path);
+    }
+    VixError code = add_name_locked(m, new_tidy, from->file, err);
+    if (code == VIX_OK) {
+        new_tidy = NULL;
+    }
+    return code;
+}
+
 static VixError mem_unlink(struct store_fs *fs, const char *path, struct err *err)
 {
     struct mem_fs *m = mem_of(fs);
@@ -296,6 +318,7 @@ static const struct store_fs_ops mem_fs_ops = {
     .create = mem_create,
     .rename = mem_rename,
     .rename_new = mem_rename_new,
+    .link = mem_link,
     .unlink = mem_unlink,
     .sync_folder = mem_sync_folder,
     .statfs = mem_statfs,

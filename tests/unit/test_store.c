@@ -131,6 +131,23 @@ static void names(void **state)
     store_close(other);
 }
 
+static void second_names(void **state)
+{
+    struct store *s = make("a", 10);
+    struct store *other = NULL;
+
+    (void)state;
+    assert_int_equal(fs->ops->link(fs, at("a"), at("b"), &err), VIX_OK);
+    assert_int_equal(fs->ops->link(fs, at("a"), at("b"), &err), VIX_E_FILE_ALREADY_EXISTS);
+    assert_int_equal(fs->ops->link(fs, at("x"), at("y"), &err), VIX_E_FILE_NOT_FOUND);
+    assert_int_equal(fs->ops->unlink(fs, at("a"), &err), VIX_OK);
+    assert_int_equal(fs->ops->open(fs, at("b"), extra, &other, &err), VIX_OK);
+    assert_true(s->ino == other->ino);
+    store_close(other);
+    store_close(s);
+    assert_int_equal(fs->ops->unlink(fs, at("b"), &err), VIX_OK);
+}
+
 static void reads_stop_at_the_end(void **state)
 {
     uint8_t buf[64];
@@ -451,6 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
+        cmocka_unit_test(second_names),
         cmocka_unit_test(reads_stop_at_the_end),
         cmocka_unit_test(vectors),
         cmocka_unit_test(agrees_with_an_array),
