@@ -55,8 +55,11 @@ struct descriptor {
     struct extent_line *extents;
     size_t extent_count;
     uint64_t capacity;             /* sum of the extent lines, sectors */
-    struct descriptor_line *lines; /* descriptor.c's own: every line in order, database included */
-    size_t line_count;
+    size_t repeated_keys;          /* keys that occur more than once: the first one counts */
+    struct descriptor_line *lines; /* descriptor_*.c's own: every line in order, database included */
+    size_t line_count, line_room;
+    size_t extent_room;
+    size_t ddb_count; /* lines of the database, repeated ones too */
 };
 
 /** Whether bytes look like a descriptor: the first line that is neither blank nor a comment begins with "version=". */
@@ -72,6 +75,10 @@ VixError descriptor_new(const char *create_type, uint32_t cid, uint32_t parent_c
 
 VixError descriptor_add_extent(struct descriptor *d, enum extent_access access, uint64_t nsectors,
                                enum extent_type type, const char *name, bool has_offset, struct err *err);
+
+/** Changes size and file name of an extent line; what else the line says stays. @name NULL: the name stays too. */
+VixError descriptor_set_extent(struct descriptor *d, size_t index, uint64_t nsectors, const char *name,
+                               struct err *err);
 
 void descriptor_free(struct descriptor *d);
 
@@ -96,6 +103,19 @@ VixError descriptor_set_cid(struct descriptor *d, uint32_t cid, struct err *err)
 
 /** Changes the parent: hint and CID. NULL and CID_NO_PARENT: none. */
 VixError descriptor_set_parent(struct descriptor *d, const char *hint, uint32_t parent_cid, struct err *err);
+
+/** Removes what ties the disk to a change-tracking file: its section, and version 3 becomes 1. */
+VixError descriptor_drop_tracking(struct descriptor *d, struct err *err);
+
+/** A file name as the descriptor has it (in its encoding) as UTF-8, and back; freed by the caller. VIX_E_DISK_ENCODING
+ * if the encoding is not known or the name does not fit it. */
+VixError descriptor_name_to_utf8(const struct descriptor *d, const char *name, char **ret_utf8, struct err *err);
+VixError descriptor_name_from_utf8(const struct descriptor *d, const char *utf8, char **ret_name, struct err *err);
+
+/** Where the content ID stands in a descriptor's text (the bytes of a file): offset and number of its digits, and the
+ * offset of the last 8 digits of ddb.longContentID, SIZE_MAX if there is none of 32 digits. False if there is no CID.
+ */
+bool descriptor_find_cid(const char *text, size_t len, size_t *ret_off, size_t *ret_digits, size_t *ret_long_off);
 
 /** The word of an extent type ("SPARSE"). */
 const char *extent_type_word(enum extent_type type);

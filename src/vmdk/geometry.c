@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* geometry.c - the small tables that a new disk's database is made from: geometry by VMware's rules, the words of adapters
- * and disk types. Pure functions. */
+/* geometry.c - the small tables that a new disk's database is made from: geometry by VMware's rules, the words of
+ * adapters and disk types. Pure functions. */
 #include <stddef.h>
 #include <strings.h>
 
