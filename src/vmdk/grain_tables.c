@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* grain_tables.c - the cache of table entries. Pages are found through a directory of pointers, filled from the file on
+ * first use and evicted by the clock rule. Only the lock's holder changes the directory or a page; readers without the
+ * lock trust an entry if the page's tag named the wanted page before and after they read it. That is right because a
+ * refill clears the tag before it stores the first new entry (with release), so whoever saw a new entry (with acquire)
+ * sees the tag changed. */
+#include "vmdk/grain_tables.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/cleanup.h"
+
+#define MAX_DIRTY_SECTORS ((UINT64_C(8) << 20) / GRAIN_TABLES_SECTOR)
+#define MIN_PAGES 2u
+
+struct grain_page grain_page_zero, grain_page_loading;
+
+static _Atomic uint32_t *entries4(struct grain_page *p)
+{
+    return (_Atomic uint32_t *)(void *)(p + 1);
+}
+
+static _Atomic uint64_t *entries8(struct grain_page *p)
+{
+    return (_Atomic uint64_t *)(void *)(p + 1);
+}
+
+static size_t page_bytes(const struct grain_tables *t)
+{
+    return (size_t)GRAIN_PAGE_ENTRIES * t->width;
+}
+
+static unsigned sector_entries(const struct grain_tables *t)
+{
+    return GRAIN_TABLES_SECTOR / t->width;
+}
+
+VixError grain_tables_new(const struct grain_tables_params *p, struct grain_tables **ret_tables, struct err *err)
+{
+    struct grain_tables *t;
+    uint64_t cache_bytes = p->cache_bytes > 0 ? p->cache_bytes : GRAIN_TABLES_CACHE_DEFAULT;
+
+    if (p->entry_count > GRAIN_TABLES_MAX_ENTRIES) {
+        return err_set(err, VIX_E_DISK_NOTSUPPORTED, "%" PRIu64 " grains, supported are at most %" PRIu64,
+                       p->entry_count, GRAIN_TABLES_MAX_ENTRIES);
+    }
+    t = alloc_zero(sizeof *t, err);
+    if (t == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    t->entry_count = p->entry_count;
+    t->width = p->width;
+    t->load = p->load;
+    t->ctx = p->ctx;
+    t->page_count = div_up(p->entry_count, GRAIN_PAGE_ENTRIES);
+    t->max_pages = max_u64(cache_bytes / (page_bytes(t) + sizeof(struct grain_page)), MIN_PAGES);
+    t->dir = alloc_array(t->page_count, sizeof t->dir[0], err);
+    if (t->dir == NULL) {
+        free(t);
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    (void)pthread_mutex_init(&t->lock, NULL);
+    (void)pthread_cond_init(&t->loaded, NULL);
+    *ret_tables = t;
+    return VIX_OK;
+}
+
+void grain_tables_free(struct grain_tables *t)
+{
+    if (t == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < t->npages; i++) {
+        free(t->pages[i]);
+    }
+    free(t->pages);
+    free(t->dir);
+    (void)pthread_cond_destroy(&t->loaded);
+    (void)pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+/* ---- memory for pages ---- */
+
+static bool is_pinned(const struct grain_page *p)
+{
+    return p->flushing || p->dirty[0] != 0 || p->dirty[1] != 0;
+}
+
+/* Takes a page from the clock: one that was not looked at since the hand last passed. NULL if all are pinned. */
+static struct grain_page *evict_locked(struct grain_tables *t)
+{
+    for (size_t tries = 2 * t->npages; tries > 0; tries--) {
+        struct grain_page *p = t->pages[t->hand];
+        t->hand = t->hand + 1 < t->npages ? t->hand + 1 : 0;
+        if (is_pinned(p) || atomic_exchange_explicit(&p->used, false, memory_order_relaxed)) {
+            continue;
+        }
+        atomic_store_explicit(&t->dir[p->page], NULL, memory_order_release);
+        return p;
+    }
+    return NULL;
+}
+
+static struct grain_page *new_page_locked(struct grain_tables *t, struct err *err)
+{
+    if (t->npages == t->pages_cap) {
+        size_t cap = t->pages_cap > 0 ? 2 * t->pages_cap : 16;
+        struct grain_page **pages = realloc(t->pages, cap * sizeof(*pages));
+        if (pages == NULL) {
+            (void)err_set(err, VIX_E_OUT_OF_MEMORY, "out of memory for %zu pages of grain tables", cap);
+            return NULL;
+        }
+        t->pages = pages;
+        t->pages_cap = cap;
+    }
+    struct grain_page *p = alloc_aligned(_Alignof(struct grain_page), sizeof(*p) + page_bytes(t), err);
+    if (p != NULL) {
+        memset(p, 0, sizeof *p);
+        t->pages[t->npages++] = p;
+    }
+    return p;
+}
+
+/* A page that is in nobody's use. Beyond the bound only while every page is pinned: writers write them back long before
+ * (grain_tables_full). */
+static struct grain_page *take_page_locked(struct grain_tables *t, struct err *err)
+{
+    struct grain_page *p = NULL;
+
+    if (t->npages >= t->max_pages) {
+        p = evict_locked(t);
+    }
+    return p != NULL ? p : new_page_locked(t, err);
+}
+
+/* Gives a page new entries (bytes NULL: zeros) and a number, and puts it into the directory. */
+static void fill_page_locked(struct grain_tables *t, struct grain_page *p, uint64_t page, const uint8_t *bytes)
+{
+    atomic_store_explicit(&p->tag, 0, memory_order_relaxed);
+    for (size_t i = 0; i < GRAIN_PAGE_ENTRIES; i++) {
+        if (t->width == 4) {
+            uint32_t v = bytes != NULL ? get_le32(bytes + 4 * i) : 0;
+            atomic_store_explicit(entries4(p) + i, v, memory_order_release);
+        } else {
+            uint64_t v = bytes != NULL ? get_le64(bytes + 8 * i) : 0;
+            atomic_store_explicit(entries8(p) + i, v, memory_order_release);
+        }
+    }
+    p->page = page;
+    p->fillings++;
+    atomic_store_explicit(&p->used, true, memory_order_relaxed);
+    atomic_store_explicit(&p->tag, (page + 1) << 32 | p->fillings, memory_order_release);
+    atomic_store_explicit(&t->dir[page], p, memory_order_release);
+}
+
+/* ---- loading ---- */
+
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
+static VixError publish_locked(struct grain_tables *t, uint64_t page, const uint8_t *bytes, struct err *err)
+{
+    if (all_zero(bytes, page_bytes(t))) {
+        atomic_store_explicit(&t->dir[page], &grain_page_zero, memory_order_release);
+        return VIX_OK;
+    }
+    struct grain_page *p = take_page_locked(t, err);
+    if (p == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    fill_page_locked(t, p, page, bytes);
+    return VIX_OK;
+}
+
+/* Loads a page without holding the lock. While it stands as "loading" in the directory nobody else touches it, so what
+ * was read cannot be out of date when it is published. */
+static VixError load_locked(struct grain_tables *t, uint64_t page, struct err *err)
+{
+    CLEANUP_FREE uint8_t *bytes = NULL;
+    VixError e = VIX_E_OUT_OF_MEMORY;
+
+    atomic_store_explicit(&t->dir[page], &grain_page_loading, memory_order_release);
+    (void)pthread_mutex_unlock(&t->lock);
+    bytes = alloc_zero(page_bytes(t), err);
+    if (bytes != NULL) {
+        e = t->load(t->ctx, page << GRAIN_PAGE_SHIFT, bytes, err);
+    }
+    (void)pthread_mutex_lock(&t->lock);
+    if (e == VIX_OK) {
+        e = publish_locked(t, page, bytes, err);
+    }
+    if (e != VIX_OK) {
+        atomic_store_explicit(&t->dir[page], NULL, memory_order_release);
+    }
+    (void)pthread_cond_broadcast(&t->loaded);
+    return e;
+}
+
+/* The page of a number, perhaps grain_page_zero. May let go of the lock in between. */
+static VixError hold_locked(struct grain_tables *t, uint64_t page, struct grain_page **ret_page, struct err *err)
+{
+    for (;;) {
+        struct grain_page *p = atomic_load_explicit(&t->dir[page], memory_order_relaxed);
+        if (p == &grain_page_loading) {
+            (void)pthread_cond_wait(&t->loaded, &t->lock);
+        } else if (p != NULL) {
+            *ret_page = p;
+            return VIX_OK;
+        } else {
+            VixError e = load_locked(t, page, err);
+            if (e != VIX_OK) {
+                return e;
+            }
+        }
+    }
+}
+
+VixError grain_tables_get_slow(struct grain_tables *t, uint64_t entry, uint64_t *ret_value, struct err *err)
+{
+    uint32_t index = (uint32_t)entry & (GRAIN_PAGE_ENTRIES - 1);
+    struct grain_page *p;
+
+    SCOPED_LOCK(&t->lock);
+    VixError e = hold_locked(t, entry >> GRAIN_PAGE_SHIFT, &p, err);
+    if (e != VIX_OK) {
+        return e;
+    }
+    if (p == &grain_page_zero) {
+        *ret_value = 0;
+    } else if (t->width == 4) {
+        *ret_value = atomic_load_explicit(entries4(p) + index, memory_order_relaxed);
+    } else {
+        *ret_value = atomic_load_explicit(entries8(p) + index, memory_order_relaxed);
+    }
+    return VIX_OK;
+}
+
+/* ---- changing ---- */
+
+static void update_full_locked(struct grain_tables *t)
+{
+    bool full = t->dirty_sectors >= MAX_DIRTY_SECTORS || t->dirty_pages > t->max_pages / 2;
+    atomic_store_explicit(&t->full, full, memory_order_relaxed);
+}
+
+static void mark_dirty_locked(struct grain_tables *t, struct grain_page *p, uint32_t index, uint64_t count)
+{
+    unsigned last = (unsigned)((index + count - 1) / sector_entries(t));
+
+    if (p->dirty[0] == 0 && p->dirty[1] == 0) {
+        p->next_dirty = t->dirty_list;
+        t->dirty_list = p;
+        t->dirty_pages++;
+    }
+    for (unsigned s = index / sector_entries(t); s <= last; s++) {
+        uint64_t bit = UINT64_C(1) << (s % 64);
+        if ((p->dirty[s / 64] & bit) == 0) {
+            p->dirty[s / 64] |= bit;
+            t->dirty_sectors++;
+        }
+    }
+    update_full_locked(t);
+}
+
+/* The page of a number as memory of its own, zeros or not. */
+static VixError hold_real_locked(struct grain_tables *t, uint64_t page, struct grain_page **ret_page, struct err *err)
+{
+    struct grain_page *p;
+    VixError e = hold_locked(t, page, &p, err);
+
+    if (e == VIX_OK && p == &grain_page_zero) {
+        p = take_page_locked(t, err);
+        if (p == NULL) {
+            return VIX_E_OUT_OF_MEMORY;
+        }
+        fill_page_locked(t, p, page, NULL);
+    }
+    if (e == VIX_OK) {
+        *ret_page = p;
+    }
+    return e;
+}
+
+static void store_entries_locked(struct grain_tables *t, struct grain_page *p, uint32_t index, uint64_t count,
+                                 uint64_t value, uint64_t step)
+{
+    for (uint64_t i = 0; i < count; i++, value += step) {
+        if (t->width == 4) {
+            atomic_store_explicit(entries4(p) + index + i, (uint32_t)value, memory_order_release);
+        } else {
+            atomic_store_explicit(entries8(p) + index + i, value, memory_order_release);
+        }
+    }
+}
+
+static VixError change(struct grain_tables *t, uint64_t entry, uint64_t count, bool set, uint64_t value, uint64_t step,
+                       struct err *err)
+{
+    SCOPED_LOCK(&t->lock);
+    while (count > 0) {
+        uint32_t index = (uint32_t)entry & (GRAIN_PAGE_ENTRIES - 1);
+        uint64_t n = min_u64(count, GRAIN_PAGE_ENTRIES - index);
+        struct grain_page *p;
+        VixError e = hold_real_locked(t, entry >> GRAIN_PAGE_SHIFT, &p, err);
+        if (e != VIX_OK) {
+            return e;
+        }
+        if (set) {
+            store_entries_locked(t, p, index, n, value, step);
+        }
+        mark_dirty_locked(t, p, index, n);
+        entry += n;
+        count -= n;
+        value += n * step;
+    }
+    return VIX_OK;
+}
+
+VixError grain_tables_set(struct grain_tables *t, uint64_t entry, uint64_t count, uint64_t value, uint64_t step,
+                          struct err *err)
+{
+    return change(t, entry, count, true, value, step, err);
+}
+
+VixError grain_tables_touch(struct grain_tables *t, uint64_t entry, uint64_t count, struct err *err)
+{
+    return change(t, entry, count, false, 0, 0, err);
+}
+
+/* ---- snapshots ---- */
+
+static void copy_sector(const struct grain_tables *t, struct grain_page *p, unsigned sector, uint8_t *out)
+{
+    unsigned n = sector_entries(t), first = sector * n;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (t->width == 4) {
+            put_le32(out + 4 * (size_t)i, atomic_load_explicit(entries4(p) + first + i, memory_order_relaxed));
+        } else {
+            put_le64(out + 8 * (size_t)i, atomic_load_explicit(entries8(p) + first + i, memory_order_relaxed));
+        }
+    }
+}
+
+/* Moves one page's changed sectors to the end of the snapshot. */
+static void snapshot_page_locked(struct grain_tables *t, struct grain_page *p, struct grain_snapshot *snap)
+{
+    unsigned nsectors = (unsigned)(page_bytes(t) / GRAIN_TABLES_SECTOR);
+
+    for (unsigned s = 0; s < nsectors; s++) {
+        if ((p->dirty[s / 64] >> (s % 64) & 1) != 0) {
+            snap->first_entry[snap->nsectors] = (p->page << GRAIN_PAGE_SHIFT) + (uint64_t)s * sector_entries(t);
+            copy_sector(t, p, s, snap->bytes + snap->nsectors * GRAIN_TABLES_SECTOR);
+            snap->nsectors++;
+        }
+    }
+    p->dirty[0] = p->dirty[1] = 0;
+    p->flushing = true;
+    p->next_flushing = t->flushing_list;
+    t->flushing_list = p;
+}
+
+static int by_page(const void *a, const void *b)
+{
+    const struct grain_page *const *pa = a, *const *pb = b;
+    return (*pa)->page < (*pb)->page ? -1 : (*pa)->page > (*pb)->page;
+}
+
+VixError grain_tables_snapshot(struct grain_tables *t, struct grain_snapshot *ret_snap, struct err *err)
+{
+    SCOPED_LOCK(&t->lock);
+    struct grain_snapshot snap = {.first_entry = alloc_array(t->dirty_sectors, sizeof(uint64_t), err),
+                                  .bytes = alloc_array(t->dirty_sectors, GRAIN_TABLES_SECTOR, err)};
+    CLEANUP_FREE struct grain_page **pages = alloc_array(t->dirty_pages, sizeof(struct grain_page *), err);
+    size_t n = 0;
+
+    if (snap.first_entry == NULL || snap.bytes == NULL || pages == NULL) {
+        free(snap.first_entry);
+        free(snap.bytes);
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    for (struct grain_page *p = t->dirty_list; p != NULL; p = p->next_dirty) {
+        pages[n++] = p;
+    }
+    qsort(pages, n, sizeof(pages[0]), by_page);
+    for (size_t i = 0; i < n; i++) {
+        snapshot_page_locked(t, pages[i], &snap);
+    }
+    t->dirty_list = NULL;
+    t->dirty_pages = 0;
+    t->dirty_sectors = 0;
+    update_full_locked(t);
+    *ret_snap = snap;
+    return VIX_OK;
+}
+
+void grain_tables_snapshot_end(struct grain_tables *t, struct grain_snapshot *snap, bool written)
+{
+    free(snap->first_entry);
+    free(snap->bytes);
+    SCOPED_LOCK(&t->lock);
+    for (struct grain_page *p = t->flushing_list; p != NULL && written; p = p->next_flushing) {
+        p->flushing = false;
+    }
+    t->flushing_list = NULL;
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_grain_tables.c - the cache of table entries against a plain array: loading, eviction, changes, snapshots,
+ * threads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "base/bytes.h"
+#include "vmdk/grain_tables.h"
+
+#define NPAGES 40u
+#define ZERO_PAGE 7u
+#define BAD_PAGE 9u
+#define NENTRIES ((uint64_t)NPAGES * GRAIN_PAGE_ENTRIES - 100)
+
+struct file {
+    unsigned width;
+    bool broken; /* BAD_PAGE cannot be read */
+    atomic_uint loads;
+    uint8_t *bytes; /* the tables */
+};
+
+static uint64_t entry_of(uint64_t i)
+{
+    return (i >> GRAIN_PAGE_SHIFT) == ZERO_PAGE ? 0 : (i * 2654435761u) & 0x7FFFFFFF;
+}
+
+static VixError load(void *ctx, uint64_t first_entry, uint8_t *buf, struct err *err)
+{
+    struct file *f = ctx;
+    size_t len = (size_t)GRAIN_PAGE_ENTRIES * f->width;
+
+    atomic_fetch_add(&f->loads, 1);
+    if (f->broken && first_entry >> GRAIN_PAGE_SHIFT == BAD_PAGE) {
+        return err_set(err, VIX_E_FILE_ERROR, "page cannot be read");
+    }
+    memcpy(buf, f->bytes + first_entry * f->width, len);
+    return VIX_OK;
+}
+
+static void file_init(struct file *f, unsigned width)
+{
+    memset(f, 0, sizeof *f);
+    f->width = width;
+    f->bytes = calloc(NPAGES, (size_t)GRAIN_PAGE_ENTRIES * width);
+    assert_non_null(f->bytes);
+    for (uint64_t i = 0; i < NENTRIES; i++) {
+        if (width == 4) {
+            put_le32(f->bytes + i * 4, (uint32_t)entry_of(i));
+        } else {
+            put_le64(f->bytes + i * 8, entry_of(i) | entry_of(i) << 32);
+        }
+    }
+}
+
+static struct grain_tables *make(struct file *f, unsigned pages)
+{
+    struct grain_tables *t = NULL;
+    struct grain_tables_params p = {
+        .entry_count = NENTRIES,
+        .width = f->width,
+        .cache_bytes = pages * ((uint64_t)GRAIN_PAGE_ENTRIES * f->width + sizeof(struct grain_page)),
+        .load = load,
+        .ctx = f,
+    };
+    assert_int_equal(grain_tables_new(&p, &t, NULL), VIX_OK);
+    return t;
+}
+
+/* Writes a snapshot into the file, as an extent does. */
+static size_t write_back(struct grain_tables *t, struct file *f)
+{
+    struct grain_snapshot snap;
+    uint64_t last = 0;
+
+    assert_int_equal(grain_tables_snapshot(t, &snap, NULL), VIX_OK);
+    for (size_t i = 0; i < snap.nsectors; i++) {
+        assert_true(i == 0 || snap.first_entry[i] > last);
+        last = snap.first_entry[i];
+        memcpy(f->bytes + last * f->width, snap.bytes + i * GRAIN_TABLES_SECTOR, GRAIN_TABLES_SECTOR);
+    }
+    size_t n = snap.nsectors;
+    grain_tables_snapshot_end(t, &snap, true);
+    return n;
+}
+
+static void entries_are_those_of_the_file_whatever_was_evicted(void **state)
+{
+    (void)state;
+    for (unsigned width = 4; width <= 8; width += 4) {
+        struct file f;
+        file_init(&f, width);
+        struct grain_tables *t = make(&f, 3);
+        uint32_t seed = 1;
+        for (int n = 0; n < 400; n++) {
+            seed = seed * 1103515245 + 12345;
+            uint64_t i = ((uint64_t)seed * 977) % NENTRIES, v = 1;
+            uint64_t expected = width == 4 ? entry_of(i) : entry_of(i) | entry_of(i) << 32;
+            assert_int_equal(grain_tables_get(t, i, &v, NULL), VIX_OK);
+            assert_true(v == expected);
+        }
+        assert_true(t->npages <= 3);
+        grain_tables_free(t);
+        free(f.bytes);
+    }
+}
+
+static void page_is_loaded_once_and_zeros_take_no_memory(void **state)
+{
+    struct file f;
+    uint64_t v, first = (uint64_t)ZERO_PAGE << GRAIN_PAGE_SHIFT;
+
+    (void)state;
+    file_init(&f, 4);
+    struct grain_tables *t = make(&f, 8);
+    assert_int_equal(grain_tables_known_zeros(t, first), 0);
+    assert_false(grain_tables_peek(t, first, &v));
+    assert_int_equal(grain_tables_get(t, first + 5, &v, NULL), VIX_OK);
+    assert_int_equal(v, 0);
+    assert_int_equal(t->npages, 0);
+    assert_true(grain_tables_peek(t, first, &v));
+    assert_int_equal(grain_tables_known_zeros(t, first), GRAIN_PAGE_ENTRIES);
+    assert_int_equal(grain_tables_known_zeros(t, first + GRAIN_PAGE_ENTRIES - 1), 1);
+    assert_int_equal(grain_tables_get(t, 3, &v, NULL), VIX_OK);
+    assert_int_equal(grain_tables_get(t, 4, &v, NULL), VIX_OK);
+    assert_int_equal(t->npages, 1);
+    assert_int_equal(atomic_load(&f.loads), 2);
+    grain_tables_free(t);
+    free(f.bytes);
+}
+
+static void page_that_cannot_be_read_fails_alone_and_can_be_tried_again(void **state)
+{
+    struct file f;
+    struct err err;
+    uint64_t v = 77, bad = (uint64_t)BAD_PAGE << GRAIN_PAGE_SHIFT;
+
+    (void)state;
+    file_init(&f, 4);
+    f.broken = true;
+    struct grain_tables *t = make(&f, 4);
+    err_init(&err);
+    assert_int_equal(grain_tables_get(t, bad, &v, &err), VIX_E_FILE_ERROR);
+    assert_string_equal(err.text, "page cannot be read");
+    assert_int_equal(grain_tables_set(t, bad - 1, 2, 5, 0, NULL), VIX_E_FILE_ERROR);
+    assert_int_equal(grain_tables_get(t, bad - 1, &v, NULL), VIX_OK);
+    assert_int_equal(v, 5);
+    f.broken = false;
+    assert_int_equal(grain_tables_get(t, bad, &v, NULL), VIX_OK);
+    assert_int_equal(v, entry_of(bad));
+    grain_tables_free(t);
+    free(f.bytes);
+}
+
+static void changes_stay_until_they_are_written_and_come_back_from_the_file(void **state)
+{
+    (void)state;
+    for (unsigned width = 4; width <= 8; width += 4) {
+        struct file f;
+        uint64_t v, edge = (uint64_t)(ZERO_PAGE + 1) << GRAIN_PAGE_SHIFT;
+        file_init(&f, width);
+        struct grain_tables *t = make(&f, 4);
+        assert_int_equal(grain_tables_set(t, edge - 2, 4, 1000, 128, NULL), VIX_OK); /* a zero page and the next */
+        assert_int_equal(grain_tables_set(t, NENTRIES - 1, 1, 42, 0, NULL), VIX_OK);
+        assert_true(grain_tables_full(t)); /* 3 of 4 pages */
+        for (uint64_t p = 0; p < NPAGES; p++) {
+            assert_int_equal(grain_tables_get(t, p << GRAIN_PAGE_SHIFT, &v, NULL), VIX_OK);
+        }
+        for (uint64_t i = 0; i < 4; i++) {
+            assert_int_equal(grain_tables_get(t, edge - 2 + i, &v, NULL), VIX_OK);
+            assert_int_equal(v, 1000 + 128 * i);
+        }
+        assert_int_equal(write_back(t, &f), 3);
+        assert_false(grain_tables_full(t));
+        assert_int_equal(write_back(t, &f), 0);
+        assert_int_equal(grain_tables_touch(t, 0, 1, NULL), VIX_OK);
+        assert_int_equal(write_back(t, &f), 1);
+        grain_tables_free(t);
+        t = make(&f, 4);
+        assert_int_equal(grain_tables_get(t, edge - 1, &v, NULL), VIX_OK);
+        assert_int_equal(v, 1128);
+        assert_int_equal(grain_tables_get(t, edge + 1, &v, NULL), VIX_OK);
+        assert_int_equal(v, 1384);
+        assert_int_equal(grain_tables_get(t, NENTRIES - 1, &v, NULL), VIX_OK);
+        assert_int_equal(v, 42);
+        grain_tables_free(t);
+        free(f.bytes);
+    }
+}
+
+static void what_changes_after_a_snapshot_belongs_to_the_next(void **state)
+{
+    struct file f;
+    struct grain_snapshot snap;
+    uint64_t v;
+
+    (void)state;
+    file_init(&f, 4);
+    struct grain_tables *t = make(&f, 2);
+    assert_int_equal(grain_tables_set(t, 10, 1, 111, 0, NULL), VIX_OK);
+    assert_int_equal(grain_tables_snapshot(t, &snap, NULL), VIX_OK);
+    assert_int_equal(grain_tables_set(t, 11, 1, 222, 0, NULL), VIX_OK);
+    assert_int_equal(snap.nsectors, 1);
+    assert_int_equal(get_le32(snap.bytes + 40), 111);
+    assert_int_equal(get_le32(snap.bytes + 44), entry_of(11));
+    for (uint64_t p = 1; p < NPAGES; p++) { /* pressure: the page must not go before it is written */
+        assert_int_equal(grain_tables_get(t, p << GRAIN_PAGE_SHIFT, &v, NULL), VIX_OK);
+    }
+    assert_true(grain_tables_peek(t, 10, &v));
+    assert_int_equal(v, 111);
+    grain_tables_snapshot_end(t, &snap, false);
+    assert_int_equal(grain_tables_snapshot(t, &snap, NULL), VIX_OK);
+    assert_int_equal(snap.nsectors, 1);
+    assert_int_equal(get_le32(snap.bytes + 44), 222);
+    grain_tables_snapshot_end(t, &snap, true);
+    grain_tables_free(t);
+    free(f.bytes);
+}
+
+static void too_many_entries_are_refused(void **state)
+{
+    struct grain_tables *t = NULL;
+    struct grain_tables_params p = {.entry_count = GRAIN_TABLES_MAX_ENTRIES + 1, .width = 4, .load = load};
+
+    (void)state;
+    assert_int_equal(grain_tables_new(&p, &t, NULL), VIX_E_DISK_NOTSUPPORTED);
+    assert_null(t);
+    grain_tables_free(NULL);
+}
+
+/* ---- threads: a tiny cache under eviction; each thread owns every 8th entry of some pages ---- */
+
+#define NTHREADS 8u
+#define ROUNDS 200u
+
+struct worker {
+    struct grain_tables *t;
+    unsigned number;
+    unsigned wrong;
+};
+
+static uint64_t changed(uint64_t i)
+{
+    return entry_of(i) ^ 0x80000000u;
+}
+
+static void *hammer(void *arg)
+{
+    struct worker *w = arg;
+    uint64_t seed = w->number + 1;
+
+    for (unsigned n = 0; n < ROUNDS; n++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t i = (seed >> 20) % NENTRIES, v = 0;
+        if (grain_tables_get(w->t, i, &v, NULL) != VIX_OK || (v != entry_of(i) && v != changed(i))) {
+            w->wrong++;
+        }
+        uint64_t mine = (i & ~UINT64_C(7)) + w->number;
+        if (n % 16 == 0 && mine < NENTRIES) {
+            if (grain_tables_set(w->t, mine, 1, changed(mine), 0, NULL) != VIX_OK ||
+                grain_tables_get(w->t, mine, &v, NULL) != VIX_OK || v != changed(mine)) {
+                w->wrong++;
+            }
+        }
+    }
+    return NULL;
+}
+
+struct flusher {
+    struct grain_tables *t;
+    struct file *f;
+    atomic_bool stop;
+};
+
+static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static VixError locked_load(void *ctx, uint64_t first_entry, uint8_t *buf, struct err *err)
+{
+    (void)pthread_mutex_lock(&file_lock);
+    VixError e = load(ctx, first_entry, buf, err);
+    (void)pthread_mutex_unlock(&file_lock);
+    return e;
+}
+
+static void *flush_now_and_then(void *arg)
+{
+    struct flusher *fl = arg;
+    struct grain_snapshot snap;
+
+    while (!atomic_load(&fl->stop)) {
+        if (grain_tables_snapshot(fl->t, &snap, NULL) != VIX_OK) {
+            continue;
+        }
+        (void)pthread_mutex_lock(&file_lock);
+        for (size_t i = 0; i < snap.nsectors; i++) {
+            memcpy(fl->f->bytes + snap.first_entry[i] * fl->f->width, snap.bytes + i * GRAIN_TABLES_SECTOR,
+                   GRAIN_TABLES_SECTOR);
+        }
+        (void)pthread_mutex_unlock(&file_lock);
+        grain_tables_snapshot_end(fl->t, &snap, true);
+    }
+    return NULL;
+}
+
+static void threads_never_see_a_foreign_entry(void **state)
+{
+    struct file f;
+    struct worker w[NTHREADS];
+    pthread_t id[NTHREADS], flush_id;
+
+    (void)state;
+    file_init(&f, 4);
+    struct grain_tables *t = make(&f, 6);
+    t->load = locked_load;
+    struct flusher fl = {.t = t, .f = &f};
+    assert_int_equal(pthread_create(&flush_id, NULL, flush_now_and_then, &fl), 0);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        w[i] = (struct worker){.t = t, .number = i};
+        assert_int_equal(pthread_create(&id[i], NULL, hammer, &w[i]), 0);
+    }
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        assert_int_equal(pthread_join(id[i], NULL), 0);
+        assert_int_equal(w[i].wrong, 0);
+    }
+    atomic_store(&fl.stop, true);
+    assert_int_equal(pthread_join(flush_id, NULL), 0);
+    (void)write_back(t, &f);
+    unsigned nchanged = 0;
+    for (uint64_t i = 0; i < NENTRIES; i++) {
+        uint64_t v = get_le32(f.bytes + i * 4);
+        nchanged += v == changed(i);
+        assert_true(v == entry_of(i) || v == changed(i));
+    }
+    assert_true(nchanged > ROUNDS * NTHREADS / 16 / 2);
+    grain_tables_free(t);
+    free(f.bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(entries_are_those_of_the_file_whatever_was_evicted),
+        cmocka_unit_test(page_is_loaded_once_and_zeros_take_no_memory),
+        cmocka_unit_test(page_that_cannot_be_read_fails_alone_and_can_be_tried_again),
+        cmocka_unit_test(changes_stay_until_they_are_written_and_come_back_from_the_file),
+        cmocka_unit_test(what_changes_after_a_snapshot_belongs_to_the_next),
+        cmocka_unit_test(too_many_entries_are_refused),
+        cmocka_unit_test(threads_never_see_a_foreign_entry),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
