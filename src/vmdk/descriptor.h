@@ -104,6 +104,9 @@ VixError descriptor_set_cid(struct descriptor *d, uint32_t cid, struct err *err)
 /** Changes the parent: hint and CID. NULL and CID_NO_PARENT: none. */
 VixError descriptor_set_parent(struct descriptor *d, const char *hint, uint32_t parent_cid, struct err *err);
 
+/** Changes the name of the change-tracking file. */
+VixError descriptor_set_change_track(struct descriptor *d, const char *name, struct err *err);
+
 /** Removes what ties the disk to a change-tracking file: its section, and version 3 becomes 1. */
 VixError descriptor_drop_tracking(struct descriptor *d, struct err *err);
 

@@ -428,6 +428,26 @@ VixError descriptor_set_cid(struct descriptor *d, uint32_t cid, struct err *err)
     return code;
 }
 
+VixError descriptor_set_change_track(struct descriptor *d, const char *name, struct err *err)
+{
+    VixError code = check_quoted("the name of the change-tracking file", name, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    CLEANUP_FREE char *copy = alloc_text(name, err);
+    if (copy == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    code = put_header_line(d, LINE_CHANGE_TRACK, alloc_printf(err, "changeTrackPath=\"%s\"", name),
+                           index_behind(d, LINE_EXTENT, NULL, d->line_count), err);
+    if (code == VIX_OK) {
+        free(d->change_track_path);
+        d->change_track_path = TAKE_PTR(copy);
+    }
+    return code;
+}
+
 static VixError set_parent_hint(struct descriptor *d, const char *hint, struct err *err)
 {
     if (hint == NULL) {
