@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* api.h - the head of every file of src/api: the public headers with their functions visible outside the library (all
+ * else is hidden), and the frame of an exported call. Include it first.
+ *
+ * An exported function begins a call (one of the call_ functions), does its work with call.err as the place for the
+ * sentence of a failure, and returns what call_end returns. call_end tells the failure to the client, once. A call
+ * takes no lock and no memory: one atomic to pin its handle, one to release it. */
+#ifndef VIXDISK_API_API_H
+#define VIXDISK_API_API_H
+
+#pragma GCC visibility push(default)
+#include "vixDiskLib.h"
+#include "vixDiskLibExt.h"
+#pragma GCC visibility pop
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/handle.h"
+#include "base/err.h"
+#include "disk/disk.h"
+#include "vmdk/create.h"
+
+/** A connection to the local host. */
+struct connection {
+    bool read_only;            /* every disk is opened read-only */
+    struct params_box *params; /* deep copy of what it was made from */
+};
+
+#define CALL_MAX_PINS 2
+
+/** An exported call that is running. Lives on the stack of its thread; calls of one thread are linked, because a client
+ * may call in again from a callback. */
+struct api_call {
+    const char *name;  /* of the exported function */
+    const char *place; /* path of the disk it is about, or NULL; borrowed until call_end */
+    struct slot *pins[CALL_MAX_PINS];
+    unsigned pin_count;
+    struct api_call *outer;
+    struct err err;
+};
+
+/** Begins a call that needs no more than a started library. The call_ functions that can fail return VIX_E_DISK_NOINIT,
+ * VIX_E_INVALID_HANDLE, VIX_E_DISK_INVALID_CONNECTION or VIX_E_OBJECT_IS_BUSY; call_end must be called all the same. */
+VixError call_on_library(struct api_call *call, const char *name, const char *place);
+
+/** Begins a call that is about a connection. */
+VixError call_on_connection(struct api_call *call, const char *name, const char *place, VixDiskLibConnection handle,
+                            struct connection **ret_connection);
+
+/** Begins a call that is about an open disk; the place is its path. */
+VixError call_on_disk(struct api_call *call, const char *name, VixDiskLibHandle handle, struct disk **ret_disk);
+
+/** Begins a call that nothing has to be ready for. */
+void call_begin(struct api_call *call, const char *name, const char *place);
+
+/** Pins one more connection or disk for a call that has begun. */
+VixError call_add_connection(struct api_call *call, VixDiskLibConnection handle, struct connection **ret_connection);
+VixError call_add_disk(struct api_call *call, VixDiskLibHandle handle, struct disk **ret_disk);
+
+/** Ends a call: a failure is sent to *warn* and kept for VixDiskLibExt_LastErrorDetail. Returns code. */
+VixError call_end(struct api_call *call, VixError code);
+
+/** As call_end, for an answer that is a code but no failure (a size query): nothing is sent to *warn*. */
+VixError call_end_quietly(struct api_call *call, VixError code);
+
+/** The code for a handle that could not be pinned, with its sentence. */
+VixError call_bad_handle(struct api_call *call, enum handle_kind kind, const void *handle, VixError code);
+
+/** Whether a call of this thread, or a completion callback that it is in, is using a slot (NULL: any slot). Then
+ * waiting for the slot's users would be waiting for itself. */
+bool call_thread_uses(const struct slot *slot);
+
+/** Marks that this thread is in a completion callback for a disk, until call_leave_callback. */
+void call_enter_callback(struct api_call *call, struct slot *slot);
+void call_leave_callback(struct api_call *call);
+
+/** Reports a failure outside the end of a call: of an asynchronous request, of one disk among several. */
+void call_report(const char *name, const char *place, VixError code, const struct err *err);
+
+/** The last sentence of this thread. */
+const char *call_last_detail(void);
+
+/** Whether an argument is given; else VIX_E_INVALID_ARG with a sentence that says which. */
+VixError call_need(struct api_call *call, const void *argument, const char *what);
+
+/** Takes a disk from its client, for closing: VIX_E_INVALID_HANDLE; VIX_E_OBJECT_IS_BUSY in a callback of the disk. */
+VixError call_take_disk(struct api_call *call, VixDiskLibHandle handle, struct slot **ret_slot);
+
+/* ---- connect.c, disk.c, init.c for one another ---- */
+
+/** Closes the disk of a slot taken by handle_close_begin, gives the slot back. A failure is reported under name.
+ * VIX_E_OBJECT_IS_BUSY: requests are in flight and this thread, being in a completion callback, cannot wait; the handle
+ * is valid again. */
+VixError disk_close_slot(struct slot *slot, const char *name);
+
+/** Closes the disks of a connection taken by handle_close_begin, and ends it; VIX_E_OBJECT_IS_BUSY as disk_close_slot.
+ */
+VixError connection_close_slot(struct slot *slot, const char *name);
+
+/** VIX_OK for a path that can be one of a local disk. */
+VixError local_path_check(const char *path, struct err *err);
+
+/** What a client wants to be created, checked as far as the interface tells. */
+VixError read_create_params(const VixDiskLibCreateParams *from, struct create_params *ret_params, struct err *err);
+
+/** The handle of the running library; NULL before Init. */
+const void *library_handle(void);
+
+/** The interface version that the program asked for at Init; 0 before. */
+uint32_t library_major(void);
+uint32_t library_minor(void);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copying disks. */
+#include "api/api.h"
+
+#include "api/progress.h"
+#include "base/cleanup.h"
+#include "ops/ops.h"
+#include "store/store.h"
+#include "vmdk/create.h"
+
+/** What a clone is to be: type, adapter and hardware version are the client's; its capacity counts for nothing, because
+ * the clone has the source's. Without a description the clone is like the source. */
+static VixError clone_params(struct disk *src, const VixDiskLibCreateParams *wanted, struct create_params *ret_params,
+                             struct err *err)
+{
+    struct disk_info info;
+
+    if (wanted != NULL) {
+        return read_create_params(wanted, ret_params, err);
+    }
+    VixError code = src->ops->info(src, &info, err);
+    if (code == VIX_OK) {
+        *ret_params = (struct create_params){.type = info.type, .adapter = info.info.adapterType};
+        disk_info_done(&info);
+    }
+    return code;
+}
+
+static VixError clone_disk(const char *dst_path, const char *src_path, const VixDiskLibCreateParams *wanted,
+                           bool overwrite, struct client_progress *progress, struct err *err)
+{
+    struct convert_target target = {.path = dst_path, .fd = -1, .overwrite = overwrite};
+    struct disk *src;
+
+    VixError code = disk_open_local(store_fs_local(), src_path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &src, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = clone_params(src, wanted, &target.params, err);
+    if (code == VIX_OK) {
+        code = ops_convert(store_fs_local(), src, &target, progress_bytes(progress), err);
+    }
+    (void)disk_close(src, NULL); /* only read */
+    return code;
+}
+
+VixError VixDiskLib_Clone(const VixDiskLibConnection dstConnection, const char *dstPath,
+                          const VixDiskLibConnection srcConnection, const char *srcPath,
+                          const VixDiskLibCreateParams *vixCreateParams, VixDiskLibProgressFunc progressFunc,
+                          void *progressCallbackData, Bool overWrite)
+{
+    struct api_call call;
+    struct connection *c;
+    struct client_progress progress = {.func = progressFunc, .data = progressCallbackData, .told = -1};
+
+    VixError code = call_on_connection(&call, __func__, dstPath, dstConnection, &c);
+    if (code == VIX_OK) {
+        code = call_add_connection(&call, srcConnection, &c);
+    }
+    if (code == VIX_OK) {
+        code = local_path_check(dstPath, &call.err);
+    }
+    if (code == VIX_OK) {
+        code = local_path_check(srcPath, &call.err);
+    }
+    if (code == VIX_OK) {
+        code = clone_disk(dstPath, srcPath, vixCreateParams, overWrite != 0, &progress, &call.err);
+    }
+    progress_end(&progress, code);
+    return call_end(&call, code);
+}
+
+/** The type of a clone for which the client names none. */
+static VixError type_of_disk(struct disk *d, VixDiskLibDiskType *ret_type, struct err *err)
+{
+    struct disk_info info;
+
+    VixError code = d->ops->info(d, &info, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    disk_info_done(&info);
+    if (create_type_of(info.type) == NULL) {
+        return err_set(err, VIX_E_INVALID_ARG, "the disk is of a type that cannot be created: a type has to be named");
+    }
+    *ret_type = info.type;
+    return VIX_OK;
+}
+
+VixError VixDiskLib_SpaceNeededForClone(VixDiskLibHandle diskHandle, VixDiskLibDiskType cloneDiskType,
+                                        uint64 *spaceNeeded)
+{
+    struct api_call call;
+    struct disk *d;
+    uint64_t required;
+    uint64_t full;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = call_need(&call, spaceNeeded, "place for the number of bytes");
+    }
+    if (code == VIX_OK && cloneDiskType == VIXDISKLIB_DISK_UNKNOWN) {
+        code = type_of_disk(d, &cloneDiskType, &call.err);
+    }
+    if (code == VIX_OK) {
+        code = ops_measure(d, cloneDiskType, false, &required, &full, &call.err);
+    }
+    if (code == VIX_OK) {
+        *spaceNeeded = required;
+    }
+    return call_end(&call, code);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The whole-disk operations of vixDiskLibExt.h: convert, compare, measure, map. */
+#include "api/api.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/config.h"
+#include "ops/ops.h"
+#include "store/store.h"
+
+struct bytes_progress {
+    VixDiskLibExt_ProgressFunc func;
+    void *data;
+};
+
+static bool tell_bytes(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct bytes_progress *p = ctx;
+    return p->func(p->data, done, total) != 0;
+}
+
+static struct ops_progress progress_of(struct bytes_progress *p)
+{
+    return (struct ops_progress){.func = p->func != NULL ? tell_bytes : NULL, .ctx = p};
+}
+
+/** The client's struct in the size that this library knows: a shorter one is of an older header, the rest is zeros. */
+static VixError read_params(const VixDiskLibExt_ConvertParams *from, VixDiskLibExt_ConvertParams *ret_params,
+                            struct err *err)
+{
+    VixDiskLibExt_ConvertParams p = {0};
+
+    if (from == NULL || from->structSize < offsetof(VixDiskLibExt_ConvertParams, diskType)) {
+        return err_set(err, VIX_E_INVALID_ARG, "no description of the target is given, or its structSize is not set");
+    }
+    memcpy(&p, from, min_u64(from->structSize, sizeof p));
+    *ret_params = p;
+    return VIX_OK;
+}
+
+/** Adapter and hardware version that are not named are the source's. */
+static VixError target_of(struct disk *src, const char *path, const VixDiskLibExt_ConvertParams *p,
+                          struct convert_target *ret_target, struct err *err)
+{
+    struct disk_info info;
+
+    VixError code = src->ops->info(src, &info, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    disk_info_done(&info);
+    *ret_target = (struct convert_target){
+        .path = path,
+        .fd = path == NULL ? p->fd : -1,
+        .raw = p->raw != 0,
+        .overwrite = p->overwrite != 0,
+        .keep_existing = p->keepExisting != 0,
+        .target_is_zero = p->targetIsZero != 0,
+        .params = {.type = p->diskType,
+                   .adapter = p->adapterType != 0 ? p->adapterType : info.info.adapterType,
+                   .hw_version = p->hwVersion,
+                   .allow_over_2tb = config_bool(CONFIG_ALLOW_OVER_2TB, false)},
+        .tuning = {.level = p->level, .threads = p->threads},
+    };
+    if (ret_target->params.adapter == VIXDISKLIB_ADAPTER_UNKNOWN) {
+        ret_target->params.adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC;
+    }
+    return VIX_OK;
+}
+
+VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const VixDiskLibExt_ConvertParams *params,
+                               VixDiskLibExt_ProgressFunc progress, void *data)
+{
+    struct api_call call;
+    struct disk *d;
+    VixDiskLibExt_ConvertParams p = {0};
+    struct convert_target target;
+    struct bytes_progress told = {.func = progress, .data = data};
+
+    VixError code = call_on_disk(&call, __func__, src, &d);
+    if (code == VIX_OK) {
+        code = read_params(params, &p, &call.err);
+    }
+    if (code == VIX_OK) {
+        code = target_of(d, dstPath, &p, &target, &call.err);
+    }
+    if (code == VIX_OK) {
+        call.place = dstPath != NULL ? dstPath : d->path;
+        code = ops_convert(store_fs_local(), d, &target, progress_of(&told), &call.err);
+    }
+    return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_Compare(VixDiskLibHandle a, VixDiskLibHandle b, VixDiskLibExt_ProgressFunc progress, void *data,
+                               VixDiskLibSectorType *firstDifferent, VixDiskLibSectorType *numDifferent)
+{
+    struct api_call call;
+    struct disk *da;
+    struct disk *db;
+    struct bytes_progress told = {.func = progress, .data = data};
+    uint64_t first;
+    uint64_t count;
+
+    VixError code = call_on_disk(&call, __func__, a, &da);
+    if (code == VIX_OK) {
+        code = call_add_disk(&call, b, &db);
+    }
+    if (code == VIX_OK) {
+        code = ops_compare(da, db, progress_of(&told), &first, &count, &call.err);
+    }
+    if (code == VIX_OK && firstDifferent != NULL) {
+        *firstDifferent = first;
+    }
+    if (code == VIX_OK && numDifferent != NULL) {
+        *numDifferent = count;
+    }
+    return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_Measure(VixDiskLibHandle diskHandle, VixDiskLibDiskType diskType, Bool raw,
+                               uint64 *requiredBytes, uint64 *fullBytes)
+{
+    struct api_call call;
+    struct disk *d;
+    uint64_t required;
+    uint64_t full;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = ops_measure(d, diskType, raw != 0, &required, &full, &call.err);
+    }
+    if (code == VIX_OK && requiredBytes != NULL) {
+        *requiredBytes = required;
+    }
+    if (code == VIX_OK && fullBytes != NULL) {
+        *fullBytes = full;
+    }
+    return call_end(&call, code);
+}
+
+static VixDiskLibExt_Run public_run(const struct disk_run *run)
+{
+    return (VixDiskLibExt_Run){
+        .startBytes = run->sector * VIXDISKLIB_SECTOR_SIZE,
+        .lengthBytes = run->nsectors * VIXDISKLIB_SECTOR_SIZE,
+        .offsetBytes = run->has_offset ? run->file_off : 0,
+        .file = run->path,
+        .depth = run->depth,
+        .present = run->present,
+        .zero = run->zero,
+        .data = run->present && !run->zero,
+        .hasOffset = run->has_offset,
+    };
+}
+
+static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, VixDiskLibExt_RunFunc func, void *data,
+                          struct err *err)
+{
+    uint64_t end;
+
+    if (!checked_add(sector, nsectors, &end) || end > d->capacity) {
+        return err_set(err, VIX_E_DISK_OUTOFRANGE,
+                       "%" PRIu64 " sectors at sector %" PRIu64 " reach beyond the capacity of %" PRIu64 " sectors",
+                       nsectors, sector, d->capacity);
+    }
+    while (sector < end) {
+        struct disk_run run;
+        VixError code = d->ops->map(d, sector, end - sector, EXTENT_MAP_HOLES, &run, err);
+        if (code != VIX_OK) {
+            return code;
+        }
+        VixDiskLibExt_Run told = public_run(&run);
+        if (func(data, &told) == 0) {
+            return VIX_OK;
+        }
+        sector += run.nsectors;
+    }
+    return VIX_OK;
+}
+
+VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                           VixDiskLibSectorType numSectors, VixDiskLibExt_RunFunc func, void *data)
+{
+    struct api_call call;
+    struct disk *d;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK && func == NULL) {
+        code = call_need(&call, NULL, "function to tell the runs to");
+    }
+    if (code == VIX_OK) {
+        code = map_range(d, startSector, numSectors, func, data, &call.err);
+    }
+    return call_end(&call, code);
+}
