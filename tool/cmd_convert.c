@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* cmd_convert.c - copies a disk to any other kind: VMDK or raw, files, block devices, standard input and output. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "progress.h"
+#include "stdio_copy.h"
+
+struct convert_args {
+    enum disk_format format;
+    struct type_arg type;
+    struct number_arg level;
+    struct number_arg threads;
+    VixDiskLibAdapterType adapter;
+    struct number_arg hw_version;
+    struct bytes_arg size;
+    bool overwrite;
+    bool no_create;
+    bool target_is_zero;
+};
+
+static const struct option_spec options[] = {
+    {.name = "type",
+     .letter = 't',
+     .kind = OPTION_ANY_TYPE,
+     .at = offsetof(struct convert_args, type),
+     .arg = "TYPE|raw",
+     .help = "what to make (must be given)"},
+    {.name = "output-type",
+     .letter = 'O',
+     .kind = OPTION_ANY_TYPE,
+     .at = offsetof(struct convert_args, type),
+     .arg = "TYPE|raw",
+     .help = "the same as --type"},
+    {.name = "format",
+     .letter = 'f',
+     .kind = OPTION_FORMAT,
+     .at = offsetof(struct convert_args, format),
+     .arg = "vmdk|raw",
+     .help = "what SRC is (default: a VMDK; raw for *.raw, *.img, *.iso, *.bin and block devices)"},
+    {.name = "level",
+     .letter = 'l',
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct convert_args, level),
+     .arg = "LEVEL",
+     .help = "streamOptimized: compression from 1 (fast) to 12 (small), 0 for none (default: 6)",
+     .high = 12},
+    {.name = "threads",
+     .letter = 'j',
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct convert_args, threads),
+     .arg = "THREADS",
+     .help = "number of threads (default: all cores); the result is the same for any number",
+     .low = 1,
+     .high = 1024},
+    {.name = "adapter",
+     .letter = 'a',
+     .kind = OPTION_ADAPTER,
+     .at = offsetof(struct convert_args, adapter),
+     .arg = "ADAPTER",
+     .help = "ide, buslogic or lsilogic (default: that of SRC, else lsilogic)"},
+    {.name = "hw-version",
+     .letter = 'H',
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct convert_args, hw_version),
+     .arg = "N",
+     .help = "virtual hardware version (default: that of SRC, else the current one)",
+     .low = 1,
+     .high = 65535},
+    {.name = "overwrite",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct convert_args, overwrite),
+     .help = "replace an existing DST, once the new one is complete"},
+    {.name = "no-create",
+     .letter = 'n',
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct convert_args, no_create),
+     .help = "raw: write into the existing file or block device DST"},
+    {.name = "target-is-zero",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct convert_args, target_is_zero),
+     .help = "with --no-create: DST reads as zeros already, zeros need not be written"},
+    {.name = "size",
+     .letter = 's',
+     .kind = OPTION_SECTORS,
+     .at = offsetof(struct convert_args, size),
+     .arg = "SIZE",
+     .help = "capacity of a raw SRC that comes from a pipe"},
+    {.kind = OPTION_END},
+};
+
+/* ---- mistakes that the command line alone shows ---- */
+
+static bool is_standard(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+static bool is_stream(const struct type_arg *type)
+{
+    return !type->raw && type->type == VIXDISKLIB_DISK_STREAM_OPTIMIZED;
+}
+
+static int check_target(const struct cli *cli, const struct convert_args *args, const char *dst)
+{
+    if (is_standard(dst) && !args->type.raw && !is_stream(&args->type)) {
+        return usage_error(cli, "only raw and streamOptimized can be written to standard output");
+    }
+    if (is_standard(dst) && (args->no_create || args->overwrite)) {
+        return usage_error(cli, "--no-create and --overwrite are for a DST that has a name");
+    }
+    if (is_standard(dst) && cli->common.json) {
+        return usage_error(cli, "--json and a DST that is standard output do not go together");
+    }
+    if (is_standard(dst) && isatty(STDOUT_FILENO)) {
+        return usage_error(cli, "standard output is a terminal; send it to a file or a pipe");
+    }
+    if (args->no_create && !args->type.raw) {
+        return usage_error(cli, "--no-create is for raw targets");
+    }
+    if (args->target_is_zero && !args->no_create) {
+        return usage_error(cli, "--target-is-zero goes with --no-create");
+    }
+    return -1;
+}
+
+static int check_args(const struct cli *cli, const struct convert_args *args)
+{
+    if (!args->type.given) {
+        return usage_error(cli, "the type of DST is missing: -t TYPE or -t raw");
+    }
+    if (args->level.given && !is_stream(&args->type)) {
+        return usage_error(cli, "--level is for streamOptimized");
+    }
+    if (args->size.given && (!is_standard(cli->operands[0]) || args->format == FORMAT_VMDK)) {
+        return usage_error(cli, "--size is for a raw SRC that is standard input");
+    }
+    return check_target(cli, args, cli->operands[1]);
+}
+
+/** A target that is the source would be gone before it was read; a device is never written without being asked for. */
+static int check_files(struct cli *cli, const struct convert_args *args)
+{
+    const char *src = cli->operands[0];
+    const char *dst = cli->operands[1];
+    struct stat from;
+    struct stat to;
+    if (is_standard(dst) || stat(dst, &to) != 0) {
+        return -1;
+    }
+    if (!is_standard(src) && stat(src, &from) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino) {
+        return fail_with(cli, dst, VIX_E_INVALID_ARG, "it is SRC itself");
+    }
+    if (S_ISBLK(to.st_mode) && !args->no_create) {
+        return fail_with(cli, dst, VIX_E_FILE_ALREADY_EXISTS,
+                         "a block device; --no-create (-n) with -t raw writes over what is on it");
+    }
+    return -1;
+}
+
+/* ---- the source ---- */
+
+/** Keeps standard input in a file without a name: the tables of a VMDK stand at its end, a pipe cannot be searched. */
+static int spool_input(struct cli *cli, int *ret_fd)
+{
+    const char *folder = getenv("TMPDIR");
+    folder = folder == NULL || folder[0] == '\0' ? "/var/tmp" : folder;
+    int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    int errnum = fd < 0 ? errno : 0;
+    char *bytes = errnum == 0 ? copy_buffer(1) : NULL;
+    size_t len = COPY_BYTES;
+    while (errnum == 0 && bytes != NULL && len == COPY_BYTES) {
+        errnum = read_all(STDIN_FILENO, bytes, COPY_BYTES, &len);
+        errnum = errnum == 0 ? write_all(fd, bytes, len) : errnum;
+    }
+    bool no_memory = errnum == 0 && bytes == NULL;
+    free(bytes);
+    if (errnum == 0 && !no_memory) {
+        *ret_fd = fd;
+        return STATUS_DONE;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (stop_signal() != 0) {
+        return stop_status(STATUS_FAILED);
+    }
+    return fail_errno(cli, folder, no_memory ? ENOMEM : errnum, "cannot keep standard input in a temporary file");
+}
+
+/** Opens a VMDK on standard input: in place if that is a file, else from a copy. */
+static int open_vmdk_input(struct cli *cli, VixDiskLibHandle *ret_disk)
+{
+    struct stat st;
+    char path[64];
+    int fd = STDIN_FILENO;
+    if (fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode)) {
+        int status = spool_input(cli, &fd);
+        if (status != STATUS_DONE) {
+            return status;
+        }
+    }
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int status = open_disk(cli, path, FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
+    if (fd != STDIN_FILENO) {
+        close(fd);
+    }
+    return status;
+}
+
+static int open_raw_input(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
+{
+    struct stat st;
+    uint64_t bytes = args->size.bytes;
+    if (!args->size.given) {
+        off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
+        if (at < 0 || fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode) || at > st.st_size) {
+            return usage_error(cli, "the size of standard input is not known: -s SIZE");
+        }
+        bytes = (uint64_t)(st.st_size - at);
+    }
+    uint64_t sectors = (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
+    VixError code = VixDiskLibExt_OpenRawStream(cli->connection, STDIN_FILENO, sectors, ret_disk);
+    return code == VIX_OK ? STATUS_DONE : fail(cli, "-", code);
+}
+
+static int open_source(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
+{
+    const char *src = cli->operands[0];
+    if (!is_standard(src)) {
+        return open_disk(cli, src, args->format, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
+    }
+    if (args->format == FORMAT_AUTO && !args->size.given) {
+        return usage_error(cli, "what comes from standard input is not known: -f raw or -f vmdk");
+    }
+    return args->format == FORMAT_VMDK ? open_vmdk_input(cli, ret_disk) : open_raw_input(cli, args, ret_disk);
+}
+
+/* ---- */
+
+static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLibHandle src)
+{
+    const char *dst = is_standard(cli->operands[1]) ? NULL : cli->operands[1];
+    VixDiskLibExt_ConvertParams params = {
+        .structSize = sizeof params,
+        .raw = args->type.raw,
+        .overwrite = args->overwrite,
+        .keepExisting = args->no_create,
+        .targetIsZero = args->target_is_zero,
+        .diskType = args->type.type,
+        .adapterType = args->adapter,
+        .hwVersion = (uint16)args->hw_version.value,
+        .level = !args->level.given       ? 0
+                 : args->level.value == 0 ? -1
+                                          : (int)args->level.value,
+        .threads = args->threads.value,
+        .fd = STDOUT_FILENO,
+    };
+    struct progress progress;
+    progress_init(&progress, cli);
+    VixError code = VixDiskLibExt_Convert(src, dst, &params, progress_step, &progress);
+    progress_end(&progress);
+    if (code == VIX_OK) {
+        return STATUS_DONE;
+    }
+    int status = fail(cli, cli->operands[1], code);
+    return code == VIX_E_CANCELLED ? stop_status(status) : status;
+}
+
+static int run(struct cli *cli, const void *data)
+{
+    const struct convert_args *args = data;
+    VixDiskLibHandle src = NULL;
+    int status = check_args(cli, args);
+    if (status < 0) {
+        status = check_files(cli, args);
+    }
+    if (status >= 0) {
+        return status;
+    }
+    VixError code = cli_connect(cli);
+    if (code != VIX_OK) {
+        return fail(cli, cli->operands[0], code);
+    }
+    stop_catch_signals();
+    status = open_source(cli, args, &src);
+    if (status == STATUS_DONE) {
+        status = close_disk(cli, cli->operands[0], src, copy_disk(cli, args, src));
+    }
+    return status;
+}
+
+const struct command command_convert = {
+    .name = "convert",
+    .usage = "-t TYPE|raw SRC DST",
+    .summary = "copy a disk to a new disk of any type, or to a raw image",
+    .details =
+        "The chain of SRC is flattened; holes and zeros are not copied. SRC or DST may be \"-\" for raw and\n"
+        "streamOptimized; a VMDK from a pipe is first kept in a file in TMPDIR (else /var/tmp). A raw DST may be a\n"
+        "block device. On failure, Ctrl-C or SIGTERM nothing half-made stays behind.",
+    .options = options,
+    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .args_size = sizeof(struct convert_args),
+    .min_operands = 2,
+    .max_operands = 2,
+    .run = run,
+};

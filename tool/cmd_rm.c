@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* cmd_rm.c - removes disks with all their files. */
+#include "commands.h"
+
+static int run(struct cli *cli, const void *args)
+{
+    (void)args;
+    VixError code = cli_connect(cli);
+    if (code != VIX_OK) {
+        return fail(cli, cli->operands[0], code);
+    }
+    int worst = STATUS_DONE;
+    for (int i = 0; i < cli->noperands; i++) {
+        code = VixDiskLib_Unlink(cli->connection, cli->operands[i]);
+        if (code != VIX_OK) {
+            worst = fail(cli, cli->operands[i], code);
+        }
+    }
+    return worst;
+}
+
+const struct command command_rm = {
+    .name = "rm",
+    .usage = "PATH...",
+    .summary = "remove disks with all their files",
+    .details = "Parents of a disk stay.",
+    .groups = GROUP_DISKS | GROUP_JSON,
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = run,
+};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* commands.h - the commands, one file each: cmd_NAME.c. */
+#ifndef VIXDISK_TOOL_COMMANDS_H
+#define VIXDISK_TOOL_COMMANDS_H
+
+#include "cli.h"
+
+extern const struct command command_bench;
+extern const struct command command_compare;
+extern const struct command command_convert;
+extern const struct command command_create;
+extern const struct command command_errors;
+extern const struct command command_help;
+extern const struct command command_info;
+extern const struct command command_map;
+extern const struct command command_measure;
+extern const struct command command_meta;
+extern const struct command command_read;
+extern const struct command command_rename;
+extern const struct command command_rm;
+extern const struct command command_snapshot;
+extern const struct command command_transports;
+extern const struct command command_write;
+
+/** What snapshot does, for create -b. */
+int make_child(struct cli *cli, const char *parent, const char *child, struct type_arg type);
+
+#endif
