@@ -366,7 +366,7 @@ static VixError parse_extent(struct descriptor *d, const struct cursor *at, enum
                              struct err *err)
 {
     struct extent_line x = {.access = access};
-    struct span name;
+    struct span name = {NULL, 0};
     uint64_t sum = 0;
 
     VixError code = parse_extent_words(at, rest, &x, &name, err);
