@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The names of a file system in memory. Folders need not exist, there are no symbolic links; "a", "./a" and "/a" are one name.
- * One mutex around names and users; the bytes have locks of their own, taken after it. */
+/* The names of a file system in memory. Folders need not exist, there are no symbolic links; "a", "./a" and "/a" are
+ * one name. One mutex around names and users; the bytes have locks of their own, taken after it. */
 #include "store/store_mem.h"
 
 #include <errno.h>
@@ -211,8 +211,8 @@ static VixError move_name(struct mem_fs *m, const char *old_path, const char *ne
     if (from == NULL || (to != NULL && !replace)) {
         return err_set_errno(err, from == NULL ? ENOENT : EEXIST, "%s: cannot rename to %s", old_path, new_path);
     }
-    if (from == to) {
-        return VIX_OK;
+    if (to != NULL && from->file == to->file) {
+        return VIX_OK; /* two names of one file: rename(2) does nothing */
     }
     free(from->path);
     from->path = TAKE_PTR(new_tidy);
