@@ -14,7 +14,7 @@
 #include "codec/codec.h"
 #include "work/work.h"
 
-#define PIECE_SECTORS 1024u              /* 512 KiB: stays in a core's second-level cache between read and write */
+#define PIECE_SECTORS COPY_MAX_UNIT      /* 512 KiB: stays in a core's second-level cache between read and write */
 #define MAX_SLOTS 64u                    /* 32 MiB of pieces */
 #define ZERO_SECTORS 2048u               /* 1 MiB of zeros at a time, where they must be written */
 #define PULL_SECTORS (UINT64_C(1) << 19) /* 256 MiB at most for one pull */

@@ -9,10 +9,13 @@
 #include "disk/disk.h"
 #include "ops/walk.h"
 
+#define COPY_MAX_UNIT 1024u /* sectors */
+
 struct copy_job {
     struct disk *src;
     struct disk *dst;  /* at least as large; open for writing */
-    uint64_t unit;     /* sectors: zeros are left out in this unit, and pieces begin and end at multiples of it */
+    uint64_t unit;     /* sectors, a power of two up to COPY_MAX_UNIT: zeros are left out in this unit, and pieces begin
+                          and end at multiples of it */
     bool dst_is_dirty; /* dst may hold other bytes: zeros must get there too */
     unsigned threads;  /* 0: work_default_threads */
     struct progress_meter *meter; /* of bytes of src */

@@ -216,21 +216,11 @@ VixError link_files_check_unused(struct store_fs *fs, const struct link_files *l
     return code;
 }
 
-static bool is_kept(const char *path, char *const *keep)
-{
-    for (; keep != NULL && *keep != NULL; keep++) {
-        if (strcmp(*keep, path) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static VixError remove_file(struct store_fs *fs, const char *path, char *const *keep, struct err *err)
+static VixError remove_file(struct store_fs *fs, const char *path, struct err *err)
 {
     struct store *s;
 
-    if (path == NULL || is_kept(path, keep)) {
+    if (path == NULL) {
         return VIX_OK;
     }
     VixError code = fs->ops->open(fs, path, STORE_READ, &s, err);
@@ -242,12 +232,12 @@ static VixError remove_file(struct store_fs *fs, const char *path, char *const *
     return fs->ops->unlink(fs, path, err);
 }
 
-VixError link_files_remove_extents(struct store_fs *fs, const struct link_files *lf, char *const *keep, struct err *err)
+VixError link_files_remove_extents(struct store_fs *fs, const struct link_files *lf, struct err *err)
 {
-    VixError code = remove_file(fs, lf->track, keep, err);
+    VixError code = remove_file(fs, lf->track, err);
 
     for (size_t i = 0; i < lf->desc->extent_count && code == VIX_OK; i++) {
-        code = remove_file(fs, lf->extents[i], keep, err);
+        code = remove_file(fs, lf->extents[i], err);
     }
     return code;
 }

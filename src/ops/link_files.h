@@ -30,14 +30,16 @@ void link_files_done(struct link_files *lf);
  * regular files do not matter. */
 VixError link_files_check_unused(struct store_fs *fs, const struct link_files *lf, struct err *err);
 
-/** Removes the files that belong to the descriptor, but not the descriptor: missing ones and devices are passed over,
- * so is what stands in keep (NULL-terminated, or NULL). */
-VixError link_files_remove_extents(struct store_fs *fs, const struct link_files *lf, char *const *keep,
-                                   struct err *err);
+/** Removes the files that belong to the descriptor, but not the descriptor: missing ones and devices are passed over.
+ */
+VixError link_files_remove_extents(struct store_fs *fs, const struct link_files *lf, struct err *err);
 
 /** Gives all files of a link names after new_path; the descriptor then is at new_path. Its old names are gone.
- * @lf its descriptor is changed on the way. new_path may be lf->path: then only the other files follow its name. */
-VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, struct err *err);
+ * VIX_E_FILE_ALREADY_EXISTS if a new name is taken. @lf its descriptor is changed on the way. @replace: the descriptor
+ * (or single file) takes the place of what is at new_path; new_path may then be lf->path, and the other files follow
+ * its name. */
+VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, bool replace,
+                         struct err *err);
 
 /** Puts text into a file that takes the place of path, all or nothing. @replace: over an existing one; else
  * VIX_E_FILE_ALREADY_EXISTS. */

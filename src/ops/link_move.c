@@ -26,6 +26,7 @@ struct move_plan {
     struct store_fs *fs;
     struct link_files *lf;
     const char *new_path;
+    bool replace;
     struct move *moves; /* one for each extent, then the change-tracking file */
     size_t count;
 };
@@ -227,15 +228,16 @@ static VixError make_names(struct move_plan *p, struct err *err)
 }
 
 /** The new descriptor appears, the old one goes. A disk with two descriptors must not stay behind. */
-static VixError switch_descriptors(struct move_plan *p, bool same, struct err *err)
+static VixError switch_descriptors(struct move_plan *p, struct err *err)
 {
+    bool same = strcmp(p->lf->path, p->new_path) == 0;
     struct store_fs *fs = p->fs;
     CLEANUP_FREE char *text = NULL;
     size_t len = 0;
     VixError code = descriptor_format(p->lf->desc, &text, &len, err);
 
     if (code == VIX_OK) {
-        code = link_files_write_text(fs, p->new_path, text, len, p->lf->mode, same, err);
+        code = link_files_write_text(fs, p->new_path, text, len, p->lf->mode, p->replace, err);
     }
     if (code != VIX_OK || same) {
         return code;
@@ -263,11 +265,10 @@ static VixError drop_old_names(struct move_plan *p, struct err *err)
 
 static VixError move_set(struct move_plan *p, struct err *err)
 {
-    bool same = strcmp(p->lf->path, p->new_path) == 0;
     VixError code = make_names(p, err);
 
     if (code == VIX_OK) {
-        code = switch_descriptors(p, same, err);
+        code = switch_descriptors(p, err);
     }
     if (code != VIX_OK) {
         take_back(p);
@@ -314,36 +315,42 @@ static VixError write_embedded(struct move_plan *p, bool must, struct err *err)
     return code;
 }
 
-static VixError move_single(struct move_plan *p, struct err *err)
+static VixError spell_single(struct move_plan *p, struct err *err)
 {
-    struct store_fs *fs = p->fs;
-    struct link_files *lf = p->lf;
-    CLEANUP_FREE char *hint = lf->desc->parent_hint != NULL ? alloc_text(lf->desc->parent_hint, err) : NULL;
+    const struct descriptor *d = p->lf->desc;
+    CLEANUP_FREE char *hint = d->parent_hint != NULL ? alloc_text(d->parent_hint, err) : NULL;
+    VixError code = d->parent_hint == NULL || hint != NULL ? plan_parent(p, err) : VIX_E_OUT_OF_MEMORY;
 
-    if (fs->ops->exists(fs, p->new_path) && strcmp(p->new_path, lf->path) != 0) {
-        return err_set(err, VIX_E_FILE_ALREADY_EXISTS, "%s: already exists", p->new_path);
-    }
-    VixError code = plan_parent(p, err);
     if (code == VIX_OK) {
         code = set_name(p, 0, p->new_path, err);
     }
-    if (code != VIX_OK) {
-        return code;
+    bool hint_changed = hint != NULL && strcmp(hint, d->parent_hint) != 0;
+    return code == VIX_OK ? write_embedded(p, hint_changed, err) : code;
+}
+
+static VixError move_single(struct move_plan *p, struct err *err)
+{
+    struct store_fs *fs = p->fs;
+    const char *old_path = p->lf->path;
+
+    if (!p->replace && fs->ops->exists(fs, p->new_path)) {
+        return err_set(err, VIX_E_FILE_ALREADY_EXISTS, "%s: already exists", p->new_path);
     }
-    bool moved_hint = hint != NULL && strcmp(hint, lf->desc->parent_hint) != 0;
-    code = write_embedded(p, moved_hint, err);
-    if (code == VIX_OK && strcmp(p->new_path, lf->path) != 0) {
-        code = fs->ops->rename_new(fs, lf->path, p->new_path, err);
+    VixError code = spell_single(p, err);
+    if (code == VIX_OK) {
+        code = p->replace ? fs->ops->rename(fs, old_path, p->new_path, err)
+                          : fs->ops->rename_new(fs, old_path, p->new_path, err);
     }
     if (code == VIX_OK) {
         code = fs->ops->sync_folder(fs, p->new_path, err);
     }
-    return code == VIX_OK ? fs->ops->sync_folder(fs, lf->path, err) : code;
+    return code == VIX_OK ? fs->ops->sync_folder(fs, old_path, err) : code;
 }
 
-VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, struct err *err)
+VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, bool replace,
+                         struct err *err)
 {
-    struct move_plan plan = {.fs = fs, .lf = lf, .new_path = new_path};
+    struct move_plan plan = {.fs = fs, .lf = lf, .new_path = new_path, .replace = replace};
 
     if (lf->embedded && lf->desc->extent_count == 1 && lf->extents[0] == NULL) {
         return move_single(&plan, err);

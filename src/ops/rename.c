@@ -22,7 +22,7 @@ VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_p
         code = link_files_check_unused(fs, &lf, err);
     }
     if (code == VIX_OK) {
-        code = link_files_move(fs, &lf, new_path, err);
+        code = link_files_move(fs, &lf, new_path, false, err);
     }
     link_files_done(&lf);
     return code;
