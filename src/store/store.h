@@ -119,7 +119,10 @@ void store_fs_mem_free(struct store_fs *fs);
 /** A second memory file system with the same names, file numbers and bytes. */
 struct store_fs *store_fs_mem_clone(struct store_fs *fs, struct err *err);
 
-/** Adopts an open file descriptor as a store (raw streams, devices); the fd is then the store's, also on failure. */
+/** Adopts an open file descriptor as a store; the fd is then the store's, also on failure. A device, or a regular file
+ * that stands at its beginning, is a store like any other. Everything else (pipe, socket, file that is appended to) is
+ * a stream: it is read or written once, in ascending order, what is left out is skipped or becomes zeros; an offset
+ * behind the present one is VIX_E_NOT_SUPPORTED, and so is the size of one that is read. */
 VixError store_from_fd(int fd, const char *name, bool writable, struct store **ret_store, struct err *err);
 
 /* ---- helpers over the seam (store.c) ---- */

@@ -55,6 +55,36 @@ static VixError check_writable(const struct file_store *f, struct err *err)
     return VIX_OK;
 }
 
+/* Changes of whole ranges keep out who reads, changes and writes back a block, or cuts the file to length. */
+static void lock_blocks(struct file_store *f)
+{
+    if (f->direct) {
+        (void)pthread_rwlock_rdlock(&f->block_lock);
+    }
+}
+
+/* errno stays. */
+static void unlock_blocks(struct file_store *f)
+{
+    int e = errno;
+    if (f->direct) {
+        (void)pthread_rwlock_unlock(&f->block_lock);
+    }
+    errno = e;
+}
+
+static int allocate(struct file_store *f, int mode, uint64_t off, uint64_t len)
+{
+    int failed;
+
+    lock_blocks(f);
+    do {
+        failed = fallocate(f->fd, mode, (off_t)off, (off_t)len);
+    } while (failed != 0 && errno == EINTR);
+    unlock_blocks(f);
+    return failed;
+}
+
 /* The kernel's offsets are signed. */
 static bool range_fits(uint64_t off, uint64_t len)
 {
@@ -215,7 +245,6 @@ static VixError file_preallocate(struct store *s, uint64_t off, uint64_t len, st
 {
     struct file_store *f = file_of(s);
     uint64_t size;
-    int failed;
     VixError code = check_write_range(f, off, len, err);
 
     if (code != VIX_OK || len == 0) {
@@ -224,10 +253,7 @@ static VixError file_preallocate(struct store *s, uint64_t off, uint64_t len, st
     if (s->is_device) {
         return check_device_end(s, off + len, false, err);
     }
-    do {
-        failed = fallocate(f->fd, 0, (off_t)off, (off_t)len);
-    } while (failed != 0 && errno == EINTR);
-    if (failed == 0) {
+    if (allocate(f, 0, off, len) == 0) {
         return VIX_OK;
     }
     if (errno != EOPNOTSUPP && errno != ENOSYS) {
@@ -243,15 +269,12 @@ static VixError file_preallocate(struct store *s, uint64_t off, uint64_t len, st
 static VixError file_punch(struct store *s, uint64_t off, uint64_t len, struct err *err)
 {
     struct file_store *f = file_of(s);
-    int failed;
     VixError code = check_write_range(f, off, len, err);
 
     if (code != VIX_OK || len == 0) {
         return code;
     }
-    do {
-        failed = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
-    } while (failed != 0 && errno == EINTR);
+    int failed = allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
     if (failed != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
         return err_set(err, VIX_E_NOT_SUPPORTED, "%s: the file system cannot make holes", s->path);
     }
@@ -355,10 +378,12 @@ static VixError file_copy(struct store *s, uint64_t off, struct store *src, uint
     if (src_off > src_size || len > src_size - src_off) {
         return file_fail_eof(file_of(src), src_off, len, err);
     }
-    if (share_blocks(f, off, file_of(src), src_off, len)) {
-        return VIX_OK;
+    lock_blocks(f);
+    if (!share_blocks(f, off, file_of(src), src_off, len)) {
+        code = copy_range(f, off, file_of(src), src_off, len, err);
     }
-    return copy_range(f, off, file_of(src), src_off, len, err);
+    unlock_blocks(f);
+    return code;
 }
 
 static VixError file_flush(struct store *s, struct err *err)
@@ -465,17 +490,30 @@ VixError file_store_new(int fd, const char *path, const struct stat *st, uint32_
     return VIX_OK;
 }
 
+/* Whether places in it can be chosen: not if what is written goes to the end, or if others wrote before. */
+static bool has_places(int fd, const struct stat *st)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (S_ISBLK(st->st_mode)) {
+        return true;
+    }
+    return S_ISREG(st->st_mode) && flags >= 0 && (flags & O_APPEND) == 0 && lseek(fd, 0, SEEK_CUR) == 0;
+}
+
 VixError store_from_fd(int fd, const char *name, bool writable, struct store **ret_store, struct err *err)
 {
-    CLEANUP_CLOSE int owned = fd;
     struct stat st;
 
     if (fstat(fd, &st) != 0) {
         return err_set_errno(err, errno, "%s: not an open file", name);
     }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-        return err_set(err, VIX_E_INCORRECT_FILE_TYPE, "%s: neither a regular file nor a block device", name);
+    if (S_ISDIR(st.st_mode)) {
+        (void)close(fd);
+        return err_set(err, VIX_E_INCORRECT_FILE_TYPE, "%s: is a folder", name);
     }
-    owned = -1;
+    if (!has_places(fd, &st)) {
+        return pipe_store_new(fd, name, &st, writable, ret_store, err);
+    }
     return file_store_new(fd, name, &st, writable ? STORE_WRITE : STORE_READ, ret_store, err);
 }

@@ -59,6 +59,12 @@ VixError file_fail_eof(struct file_store *f, uint64_t off, uint64_t len, struct 
 VixError file_fail_range(struct file_store *f, int errnum, const char *verb, uint64_t off, uint64_t len,
                          struct err *err);
 
+/* ---- store_pipe.c ---- */
+
+/** Makes a store of a stream, read or written once in ascending order. fd is taken also on failure. */
+VixError pipe_store_new(int fd, const char *name, const struct stat *st, bool writable, struct store **ret_store,
+                        struct err *err);
+
 /* ---- store_direct.c ---- */
 
 /** Turns O_DIRECT on where the file system takes it, and finds base.align. Elsewhere a line of news. */

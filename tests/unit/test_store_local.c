@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What only files of the host can do: types of files, locks of others, close-on-exec, the page cache left out. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -223,11 +224,63 @@ static void unbuffered_or_news(void **state)
     assert_int_equal(st.st_size, 20001);
 }
 
+enum { WRITERS = 4, ROUNDS = 200, PIECE = 100 };
+
+struct writer {
+    struct store *s;
+    unsigned number;
+    VixError code;
+};
+
+/* Pieces that share blocks with those of the others; the last writer writes whole blocks of its own behind them. */
+static void *write_pieces(void *arg)
+{
+    static const uint8_t block[4096] __attribute__((aligned(4096))) = {1};
+    struct writer *w = arg;
+    uint8_t piece[PIECE];
+
+    memset(piece, (int)w->number + 1, sizeof piece);
+    for (unsigned i = 0; i < ROUNDS && w->code == VIX_OK; i++) {
+        uint64_t place = i * WRITERS + w->number;
+        w->code = w->number == WRITERS - 1 ? store_write(w->s, block, sizeof block, (i + 100) * sizeof block, NULL)
+                                           : store_write(w->s, piece, PIECE, place * PIECE, NULL);
+    }
+    return NULL;
+}
+
+static void unbuffered_writers_share_blocks(void **state)
+{
+    struct writer writers[WRITERS];
+    pthread_t threads[WRITERS];
+    struct store *s = NULL;
+    uint8_t byte;
+    uint64_t size = 0;
+
+    (void)state;
+    assert_int_equal(fs->ops->create(fs, at("shared"), STORE_UNBUFFERED, 0600, &s, &err), VIX_OK);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){.s = s, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, write_pieces, &writers[i]), 0);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(writers[i].code, VIX_OK);
+    }
+    for (unsigned i = 0; i < ROUNDS * WRITERS; i++) {
+        for (unsigned k = 0; k < PIECE; k += PIECE - 1) {
+            assert_int_equal(store_read(s, &byte, 1, i * PIECE + k, &err), VIX_OK);
+            assert_int_equal(byte, i % WRITERS == WRITERS - 1 ? 0 : i % WRITERS + 1);
+        }
+    }
+    assert_int_equal(s->ops->size(s, &size, &err), VIX_OK);
+    assert_int_equal(size, (ROUNDS + 100) * 4096);
+    store_close(s);
+}
+
 static void adopts_descriptors(void **state)
 {
     struct store *s = NULL;
     char got[5];
-    int ends[2];
 
     (void)state;
     make("fd");
@@ -236,10 +289,80 @@ static void adopts_descriptors(void **state)
     assert_int_equal(store_read(s, got, 5, 0, &err), VIX_OK);
     assert_memory_equal(got, "bytes", 5);
     store_close(s);
+    int fd = open(folder, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(store_from_fd(fd, "folder", false, &s, &err), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed: it was the store's */
+    assert_int_equal(store_from_fd(-1, "nothing", false, &s, &err), VIX_E_FILE_ERROR);
+}
+
+static void pipes_are_read_once(void **state)
+{
+    struct store *s = NULL;
+    uint64_t size;
+    char got[5];
+    int ends[2];
+
+    (void)state;
     assert_int_equal(pipe(ends), 0);
-    assert_int_equal(store_from_fd(ends[0], "stdin", false, &s, &err), VIX_E_INCORRECT_FILE_TYPE);
-    assert_int_equal(fcntl(ends[0], F_GETFD), -1); /* closed: it was the store's */
+    assert_int_equal(write(ends[1], "0123456789", 10), 10);
     (void)close(ends[1]);
+    assert_int_equal(store_from_fd(ends[0], "stdin", false, &s, &err), VIX_OK);
+    assert_int_equal(store_read(s, got, 2, 0, &err), VIX_OK);
+    assert_int_equal(store_read(s, got, 3, 5, &err), VIX_OK); /* 2 to 4 are skipped */
+    assert_memory_equal(got, "567", 3);
+    assert_int_equal(store_read(s, got, 1, 7, &err), VIX_E_NOT_SUPPORTED);
+    assert_int_equal(store_write(s, got, 1, 8, &err), VIX_E_FILE_READ_ONLY);
+    assert_int_equal(s->ops->size(s, &size, &err), VIX_E_NOT_SUPPORTED);
+    assert_int_equal(store_read(s, got, 3, 8, &err), VIX_E_HOST_FILE_ERROR_EOF);
+    assert_non_null(strstr(err.text, "10 bytes"));
+    store_close(s);
+}
+
+static void pipes_are_written_once(void **state)
+{
+    struct store *s = NULL;
+    uint64_t size = 0;
+    char got[16];
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(store_from_fd(ends[1], "stdout", true, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, "ab", 2, 0, &err), VIX_OK);
+    assert_int_equal(store_write(s, "cd", 2, 4, &err), VIX_OK); /* 2 and 3 become zeros */
+    assert_int_equal(store_write(s, "x", 1, 5, &err), VIX_E_NOT_SUPPORTED);
+    assert_int_equal(s->ops->truncate(s, 8, &err), VIX_OK);
+    assert_int_equal(s->ops->truncate(s, 7, &err), VIX_E_NOT_SUPPORTED);
+    assert_int_equal(s->ops->size(s, &size, &err), VIX_OK);
+    assert_int_equal(size, 8);
+    assert_int_equal(s->ops->flush(s, &err), VIX_OK);
+    assert_int_equal(store_read(s, got, 1, 8, &err), VIX_E_NOT_SUPPORTED);
+    store_close(s);
+    assert_int_equal(read(ends[0], got, sizeof got), 8);
+    assert_memory_equal(got, "ab\0\0cd\0\0", 8);
+    (void)close(ends[0]);
+}
+
+/* A shell's ">>", and "{ echo; command; } > file": what is there stays. */
+static void files_that_are_gone_on_with(void **state)
+{
+    struct store *s = NULL;
+    char got[9];
+
+    (void)state;
+    make("log");
+    assert_int_equal(store_from_fd(open(at("log"), O_WRONLY | O_APPEND | O_CLOEXEC), "stdout", true, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, "ab", 2, 0, &err), VIX_OK);
+    store_close(s);
+    int fd = open(at("log"), O_WRONLY | O_CLOEXEC);
+    assert_int_equal(lseek(fd, 0, SEEK_END), 7);
+    assert_int_equal(store_from_fd(fd, "stdout", true, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, "cd", 2, 0, &err), VIX_OK);
+    store_close(s);
+    assert_int_equal(fs->ops->open(fs, at("log"), STORE_READ, &s, &err), VIX_OK);
+    assert_int_equal(store_read(s, got, 9, 0, &err), VIX_OK);
+    assert_memory_equal(got, "bytesabcd", 9);
+    store_close(s);
 }
 
 static void file_system_kind(void **state)
@@ -256,7 +379,7 @@ static void file_system_kind(void **state)
     assert_int_equal(fs->ops->sync_folder(fs, at("no/new"), &err), VIX_E_FILE_NOT_FOUND);
 }
 
-/* A full device says so; nothing is written. */
+/* A full device says so. */
 static void full_device(void **state)
 {
     struct store *s = NULL;
@@ -264,7 +387,9 @@ static void full_device(void **state)
 
     (void)state;
     assert_true(fd >= 0);
-    assert_int_equal(store_from_fd(fd, "/dev/full", true, &s, &err), VIX_E_INCORRECT_FILE_TYPE);
+    assert_int_equal(store_from_fd(fd, "/dev/full", true, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, "x", 1, 0, &err), VIX_E_DISK_FULL);
+    store_close(s);
     make("small");
     assert_int_equal(fs->ops->open(fs, at("small"), STORE_WRITE, &s, &err), VIX_OK);
     VixError code = s->ops->preallocate(s, 0, INT64_MAX, &err);
@@ -282,7 +407,11 @@ int main(void)
         cmocka_unit_test(descriptors_are_close_on_exec),
         cmocka_unit_test(same_file_is_seen),
         cmocka_unit_test(unbuffered_or_news),
+        cmocka_unit_test(unbuffered_writers_share_blocks),
         cmocka_unit_test(adopts_descriptors),
+        cmocka_unit_test(pipes_are_read_once),
+        cmocka_unit_test(pipes_are_written_once),
+        cmocka_unit_test(files_that_are_gone_on_with),
         cmocka_unit_test(file_system_kind),
         cmocka_unit_test(full_device),
     };
