@@ -23,6 +23,9 @@
 #define CHAIN_SINGLE_LINK (1u << 2) /* the top link only; what it does not hold reads as zeros */
 #define CHAIN_NO_LOCK (1u << 3)     /* take no file locks (info of a disk in use) */
 #define CHAIN_OUTSIDE_OK (1u << 4)  /* extents and parents outside the descriptor's folder, absolute names, devices */
+#define CHAIN_DROP_TRACKING (1u << 5) /* writing: take the disk off its change-tracking file instead of refusing */
+
+struct chain;
 
 /** One file extent of a link, with its place in the address space of the disk. */
 struct link_extent {
@@ -30,19 +33,24 @@ struct link_extent {
     uint64_t first_sector;
     struct store *store; /* owned by the link; the same store may serve several extents (owner is the first) */
     bool owns_store;
+    char *real_path;     /* of the store, without symbolic links; NULL where the store is not the extent's own */
+    struct chain *chain; /* top link of an open chain: where the sectors below come from */
 };
 
 /** One link. */
 struct link {
     struct store_fs *fs;
     char *path;                  /* of the descriptor, as it was found */
+    char *real_path;             /* the same without symbolic links */
     struct store *store;         /* the descriptor's file; for a monolithic disk also the extent's */
     struct descriptor *desc;     /* guarded by meta_lock */
     bool embedded;               /* the descriptor lies in the extent's file */
+    bool self_extent;            /* embedded, and that file is the first extent */
     uint64_t desc_off, desc_max; /* embedded: its place and size in bytes */
-    struct link_extent *extents;
+    struct link_extent *extents; /* by first_sector, none empty; index is not that of the descriptor's extent line */
     size_t extent_count;
     uint64_t capacity; /* sectors */
+    uint32_t flags;    /* CHAIN_ */
     bool writable;
     pthread_mutex_t meta_lock;
     atomic_bool cid_changed; /* the CID was changed for the writes of this open */

@@ -98,6 +98,7 @@ struct extent_open_params {
  * (unclean or contradictory and writable), VIX_E_DISK_INVAL for nonsense in a field (the sentence names it). */
 VixError extent_flat_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_zero_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
+VixError extent_noaccess_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_sparse_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_stream_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_cowd_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
