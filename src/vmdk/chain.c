@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* chain.c - reads, writes and maps an open chain. A read goes from the top link down until some link holds the sectors; a
- * write goes to the top link. Nothing here allocates, locks or formats text unless something fails, but for the first write
- * of an open, which gives the disk a new content ID. Any thread. */
+/* chain.c - reads, writes and maps an open chain. A read goes from the top link down until some link holds the sectors;
+ * a write goes to the top link. Nothing here allocates, locks or formats text unless something fails, but for the first
+ * write of an open, which gives the disk a new content ID. Any thread. */
 #include "vmdk/chain.h"
 
 #include <inttypes.h>

@@ -20,9 +20,9 @@
 #define CHAIN_READ 0u
 #define CHAIN_WRITE (1u << 0) /* the top link for writing */
 #define CHAIN_UNBUFFERED (1u << 1)
-#define CHAIN_SINGLE_LINK (1u << 2) /* the top link only; what it does not hold reads as zeros */
-#define CHAIN_NO_LOCK (1u << 3)     /* take no file locks (info of a disk in use) */
-#define CHAIN_OUTSIDE_OK (1u << 4)  /* extents and parents outside the descriptor's folder, absolute names, devices */
+#define CHAIN_SINGLE_LINK (1u << 2)   /* the top link only; what it does not hold reads as zeros */
+#define CHAIN_NO_LOCK (1u << 3)       /* take no file locks (info of a disk in use) */
+#define CHAIN_OUTSIDE_OK (1u << 4)    /* extents and parents outside the descriptor's folder, absolute names, devices */
 #define CHAIN_DROP_TRACKING (1u << 5) /* writing: take the disk off its change-tracking file instead of refusing */
 
 struct chain;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* chain_info.c - what a chain tells about itself: disk database, type, files. Any thread; each link's descriptor is looked
- * at under its meta_lock. */
+/* chain_info.c - what a chain tells about itself: disk database, type, files. Any thread; each link's descriptor is
+ * looked at under its meta_lock. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,8 +160,8 @@ void chain_files_free(char **paths)
     free(paths);
 }
 
-/** The change-tracking file, if it is one by its name and place; NULL if not. A descriptor may claim any name, and these
- * files are removed with the disk. */
+/** The change-tracking file, if it is one by its name and place; NULL if not. A descriptor may claim any name, and
+ * these files are removed with the disk. */
 static char *tracking_file(const struct link *l)
 {
     const char *name = l->desc->change_track_path;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* chain_open.c - follows the links of a disk from the top to the base, closes them, and puts a child on a parent that was
- * opened elsewhere. One thread per chain. */
+/* chain_open.c - follows the links of a disk from the top to the base, closes them, and puts a child on a parent that
+ * was opened elsewhere. One thread per chain. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +44,9 @@ static VixError check_child_type(const struct link *child, struct err *err)
     for (size_t i = 0; i < child->extent_count; i++) {
         const struct extent *x = child->extents[i].x;
         if (x->preallocated && x->store != NULL) {
-            return err_set(err, VIX_E_DISK_INVALIDCHAIN, "%s names a parent but has a raw extent (%s): a child is sparse",
-                           child->path, x->store->path);
+            return err_set(err, VIX_E_DISK_INVALIDCHAIN,
+                           "%s names a parent but has a raw extent (%s): a child is sparse", child->path,
+                           x->store->path);
         }
     }
     return VIX_OK;
@@ -208,8 +209,9 @@ static VixError check_roots(const struct chain *parent, const struct chain *chil
                        child->links[0]->path, parent->links[0]->path);
     }
     if (child->link_count != 1) {
-        return err_set(err, VIX_E_INVALID_ARG, "%s was opened with its %zu links: open it as a single link to attach it",
-                       child->links[0]->path, child->link_count);
+        return err_set(err, VIX_E_INVALID_ARG,
+                       "%s was opened with its %zu links: open it as a single link to attach it", child->links[0]->path,
+                       child->link_count);
     }
     if (link_has_parent(base)) {
         return err_set(err, VIX_E_DISK_PARTIALCHAIN, "%s was opened without its parents: nothing can be put on it",

@@ -48,8 +48,8 @@ struct disk_geometry geometry_for(VixDiskLibAdapterType adapter, uint64_t capaci
 /** createType of a disk type, NULL for unknown ones. */
 const char *create_type_of(VixDiskLibDiskType type);
 
-/** The disk type of a createType (any spelling that is read), VIXDISKLIB_DISK_UNKNOWN for those that the public interface has
- * no name for. thin: ddb.thinProvisioned is "1". */
+/** The disk type of a createType (any spelling that is read), VIXDISKLIB_DISK_UNKNOWN for those that the public
+ * interface has no name for. thin: ddb.thinProvisioned is "1". */
 VixDiskLibDiskType disk_type_of(const char *create_type, bool thin);
 
 /** The word of an adapter for ddb.adapterType, and back (VIXDISKLIB_ADAPTER_UNKNOWN for other words). */

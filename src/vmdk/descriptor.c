@@ -503,19 +503,20 @@ static VixError parse_key(struct descriptor *d, struct cursor *at, struct descri
     struct span key, value;
     bool unclosed;
 
-    if (!split_key(trim(at->line), &key, &value, &unclosed)) {
-        return bad_line(at, "the line", at->line, "key = value, an extent, a comment", err);
-    }
-    if (unclosed) {
-        return bad_line(at, "the value", value, "quotes on both sides or none", err);
-    }
-    enum line_kind kind = header_kind(key);
+    bool is_key = split_key(trim(at->line), &key, &value, &unclosed);
+    enum line_kind kind = is_key ? header_kind(key) : LINE_KEPT;
     if (!at->any_key && kind != LINE_VERSION) {
         return err_set(err, VIX_E_DISK_INVALIDDISK,
                        "%s: not a VMDK descriptor: line %zu is \"%.*s\", allowed: version=", at->name, at->line_number,
                        shown(at->line), at->line.p);
     }
     at->any_key = true;
+    if (!is_key) {
+        return bad_line(at, "the line", at->line, "key = value, an extent, a comment", err);
+    }
+    if (unclosed) {
+        return bad_line(at, "the value", value, "quotes on both sides or none", err);
+    }
     if (kind == LINE_KEPT) {
         bool ddb = key.len > DDB_PREFIX_LEN && span_is((struct span){key.p, DDB_PREFIX_LEN}, DDB_PREFIX);
         return ddb ? parse_ddb(d, at, line, key, value, err) : VIX_OK;
@@ -533,17 +534,17 @@ static VixError parse_key(struct descriptor *d, struct cursor *at, struct descri
 
 static VixError check_line(const struct descriptor *d, const struct cursor *at, struct err *err)
 {
+    VixError bad = at->any_key ? VIX_E_DISK_INVAL : VIX_E_DISK_INVALIDDISK; /* some other text file */
+
     if (at->line.len > DESCRIPTOR_MAX_LINE) {
-        return err_set(err, VIX_E_DISK_INVAL, "%s: descriptor line %zu has %zu bytes, allowed: %u", at->name,
-                       at->line_number, at->line.len, DESCRIPTOR_MAX_LINE);
+        return err_set(err, bad, "%s: descriptor line %zu has %zu bytes, allowed: %u", at->name, at->line_number,
+                       at->line.len, DESCRIPTOR_MAX_LINE);
     }
     if (memchr(at->line.p, '\r', at->line.len) != NULL) {
-        return err_set(err, VIX_E_DISK_INVAL, "%s: descriptor line %zu has a CR that no LF follows", at->name,
-                       at->line_number);
+        return err_set(err, bad, "%s: descriptor line %zu has a CR that no LF follows", at->name, at->line_number);
     }
     if (d->line_count >= DESCRIPTOR_MAX_LINES) {
-        return err_set(err, VIX_E_DISK_INVAL, "%s: the descriptor has more than %u lines", at->name,
-                       DESCRIPTOR_MAX_LINES);
+        return err_set(err, bad, "%s: the descriptor has more than %u lines", at->name, DESCRIPTOR_MAX_LINES);
     }
     return VIX_OK;
 }

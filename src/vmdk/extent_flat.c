@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* extent_flat.c - raw bytes of a file or a block device: FLAT, VMFS, VMFSRDM and VMFSRAW extents. Sector x of the extent is
- * sector offset + x of the file. Nothing here is shared between calls, so no locks. */
+/* extent_flat.c - raw bytes of a file or a block device: FLAT, VMFS, VMFSRDM and VMFSRAW extents. Sector x of the
+ * extent is sector offset + x of the file. Nothing here is shared between calls, so no locks. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -19,7 +19,8 @@ static struct flat_extent *flat_of(struct extent *x)
 }
 
 /** The hole or data that the file system tells of. A hole that is not whole sectors counts as data. */
-static VixError map_holes(struct extent *x, uint64_t off, uint64_t nsectors, struct extent_run *ret_run, struct err *err)
+static VixError map_holes(struct extent *x, uint64_t off, uint64_t nsectors, struct extent_run *ret_run,
+                          struct err *err)
 {
     struct store_run found;
 
@@ -86,14 +87,17 @@ static VixError check_size(const struct extent_open_params *p, struct err *err)
     uint64_t end = 0, size = 0;
 
     if (!checked_add(p->offset_sectors, p->nsectors, &end) || end > INT64_MAX / SECTOR_SIZE) {
-        return err_set(err, VIX_E_DISK_INVAL, "%s: an extent of %" PRIu64 " sectors at sector %" PRIu64 " ends beyond 2^63 "
-                       "bytes", p->store->path, p->nsectors, p->offset_sectors);
+        return err_set(err, VIX_E_DISK_INVAL,
+                       "%s: an extent of %" PRIu64 " sectors at sector %" PRIu64 " ends beyond 2^63 "
+                       "bytes",
+                       p->store->path, p->nsectors, p->offset_sectors);
     }
     VixError code = p->store->ops->size(p->store, &size, err);
     if (code == VIX_OK && size / SECTOR_SIZE < end) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
-                       "%s: the file is too short: %" PRIu64 " bytes, the extent of %" PRIu64 " sectors at sector %" PRIu64
-                       " needs %" PRIu64, p->store->path, size, p->nsectors, p->offset_sectors, end * SECTOR_SIZE);
+                       "%s: the file is too short: %" PRIu64 " bytes, the extent of %" PRIu64
+                       " sectors at sector %" PRIu64 " needs %" PRIu64,
+                       p->store->path, size, p->nsectors, p->offset_sectors, end * SECTOR_SIZE);
     }
     return code;
 }

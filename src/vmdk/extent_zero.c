@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* extent_zero.c - extents without a file: ZERO, which reads as zeros and takes nothing else, and the extents of any type
- * whose access is NOACCESS, which neither read nor write. No state, no locks. */
+/* extent_zero.c - extents without a file: ZERO, which reads as zeros and takes nothing else, and the extents of any
+ * type whose access is NOACCESS, which neither read nor write. No state, no locks. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -37,9 +37,12 @@ static const struct word_row create_types[] = {
 
 /* Spellings that occur in the field beside those that are written. */
 static const struct word_row other_create_types[] = {
-    {VIXDISKLIB_DISK_SPLIT_SPARSE, "2GbMaxExtentSparse"}, {VIXDISKLIB_DISK_SPLIT_FLAT, "2GbMaxExtentFlat"},
-    {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsPreallocated"},      {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsEagerZeroedThick"},
-    {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsThick"},             {VIXDISKLIB_DISK_VMFS_THIN, "vmfsThin"},
+    {VIXDISKLIB_DISK_SPLIT_SPARSE, "2GbMaxExtentSparse"},
+    {VIXDISKLIB_DISK_SPLIT_FLAT, "2GbMaxExtentFlat"},
+    {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsPreallocated"},
+    {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsEagerZeroedThick"},
+    {VIXDISKLIB_DISK_VMFS_FLAT, "vmfsThick"},
+    {VIXDISKLIB_DISK_VMFS_THIN, "vmfsThin"},
 };
 
 static const char *word_of(const struct word_row *rows, size_t count, int value)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* link.c - opens one link: finds out what a file is, reads its descriptor, refuses what cannot be served. The extents are
- * link_extents.c's, changes of the descriptor link_save.c's. */
+/* link.c - opens one link: finds out what a file is, reads its descriptor, refuses what cannot be served. The extents
+ * are link_extents.c's, changes of the descriptor link_save.c's. */
 #include "vmdk/link.h"
 
 #include <inttypes.h>
@@ -52,8 +52,9 @@ static VixError load_embedded(struct link *l, const struct first_bytes *first, s
     uint64_t off = 0;
 
     if (first->len < SECTOR_SIZE) {
-        return err_set(err, VIX_E_DISK_INVALIDDISK, "%s: not a virtual disk: the file has %" PRIu64
-                       " bytes, a header takes %u", l->path, first->file_size, SECTOR_SIZE);
+        return err_set(err, VIX_E_DISK_INVALIDDISK,
+                       "%s: not a virtual disk: the file has %" PRIu64 " bytes, a header takes %u", l->path,
+                       first->file_size, SECTOR_SIZE);
     }
     VixError code = sparse_header_parse(first->sector, l->path, &h, err);
     if (code != VIX_OK) {
@@ -101,7 +102,8 @@ static bool looks_like_text(const struct first_bytes *first)
             return false;
         }
     }
-    return first->len > 0 && (s[0] == '#' || text_is_space((char)s[0]) || descriptor_looks_like((const char *)s, first->len));
+    return first->len > 0 &&
+           (s[0] == '#' || text_is_space((char)s[0]) || descriptor_looks_like((const char *)s, first->len));
 }
 
 /** What the first bytes say. */
@@ -122,14 +124,16 @@ static VixError load_by_magic(struct link *l, const struct first_bytes *first, s
                       "this is the data of a VMFS sparse disk (COWD): open its descriptor file", err);
     }
     if (first->len >= 8 && get_le64(first->sector) == SESPARSE_MAGIC) {
-        return refuse(l, VIX_E_DISK_INVALIDDISK, "this is the data of an SE sparse disk: open its descriptor file", err);
+        return refuse(l, VIX_E_DISK_INVALIDDISK, "this is the data of an SE sparse disk: open its descriptor file",
+                      err);
     }
     if (looks_like_text(first)) {
         return load_separate(l, first, err);
     }
     return refuse(l, VIX_E_DISK_INVALIDDISK,
                   "not a VMDK, or encrypted: neither a descriptor nor a header is at its begin (raw data of a disk is "
-                  "opened by the disk's descriptor file)", err);
+                  "opened by the disk's descriptor file)",
+                  err);
 }
 
 static VixError read_first(struct store *s, struct first_bytes *ret_first, struct err *err)
@@ -184,8 +188,8 @@ static VixError check_embedded(const struct link *l, struct err *err)
 
     if (l->self_extent && d->extents[0].type != EXTENT_SPARSE) {
         return err_set(err, VIX_E_DISK_INVAL,
-                       "%s: the descriptor inside a sparse extent says %s for its first extent, allowed: SPARSE", l->path,
-                       extent_type_word(d->extents[0].type));
+                       "%s: the descriptor inside a sparse extent says %s for its first extent, allowed: SPARSE",
+                       l->path, extent_type_word(d->extents[0].type));
     }
     return VIX_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* link.h - one link of a chain: its descriptor and its extents. Used by chain_*.c only. Opening and closing: one thread;
- * what changes the descriptor takes meta_lock itself. */
+/* link.h - one link of a chain: its descriptor and its extents. Used by chain_*.c only. Opening and closing: one
+ * thread; what changes the descriptor takes meta_lock itself. */
 #ifndef VIXDISK_VMDK_LINK_H
 #define VIXDISK_VMDK_LINK_H
 

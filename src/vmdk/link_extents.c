@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* link_extents.c - opens the extents of a link: finds the file of each line, opens it once however many lines name it, and
- * picks the extent type from line and content. The only place that knows all extent types. One thread. */
+/* link_extents.c - opens the extents of a link: finds the file of each line, opens it once however many lines name it,
+ * and picks the extent type from line and content. The only place that knows all extent types. One thread. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,8 +87,8 @@ static VixError find_and_open_file(const struct opening *o, struct err *err)
     struct link *l = o->l;
     char *found = NULL, *found_real = NULL;
 
-    VixError code = link_find_named(l->fs, l->path, l->desc, o->line->name, "extent", (l->flags & CHAIN_OUTSIDE_OK) != 0,
-                                    &found, &found_real, err);
+    VixError code = link_find_named(l->fs, l->path, l->desc, o->line->name, "extent",
+                                    (l->flags & CHAIN_OUTSIDE_OK) != 0, &found, &found_real, err);
     if (code != VIX_OK) {
         return code;
     }
@@ -141,7 +141,8 @@ static VixError pick_by_content(struct opening *o, extent_open_func **ret_open, 
     if (len < sizeof sector || get_le32(sector) != KDMV_MAGIC) {
         return err_set(err, VIX_E_DISK_INVALIDDISK,
                        "%s: extent %zu of %s: not a sparse extent: %" PRIu64 " bytes at its begin, magic 0x%08" PRIx32
-                       ", allowed: 0x%08x%s", o->e->store->path, o->number, o->l->path, len, get_le32(sector), KDMV_MAGIC,
+                       ", allowed: 0x%08x%s",
+                       o->e->store->path, o->number, o->l->path, len, get_le32(sector), KDMV_MAGIC,
                        o->line->type == EXTENT_VMFSSPARSE ? " or COWD" : "");
     }
     code = sparse_header_parse(sector, o->e->store->path, &h, err);
@@ -298,7 +299,7 @@ VixError link_open_extents(struct link *l, const struct chain_tuning *tuning, st
                             .e = &l->extents[l->extent_count++],
                             .number = i + 1,
                             .tuning = tuning,
-                            .writable = l->writable && d->extents[i].access == ACCESS_RW};
+                            .writable = l->writable && d->extents[i].access != ACCESS_RDONLY};
         o.e->first_sector = sector;
         VixError code = open_extent(&o, err);
         if (code != VIX_OK) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* link_path.c - from the names in a descriptor to files. A descriptor is data from anybody: unless the caller trusts it, its
- * names must lead, after symbolic links, to the descriptor's own folder or below. No state; any thread. */
+/* link_path.c - from the names in a descriptor to files. A descriptor is data from anybody: unless the caller trusts
+ * it, its names must lead, after symbolic links, to the descriptor's own folder or below. No state; any thread. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,8 +52,8 @@ static VixError check_inside(struct store_fs *fs, const char *anchor, const char
     CLEANUP_FREE char *folder = found;
     if (!lies_below(real, folder)) {
         return err_set(err, VIX_E_FILE_ACCESS_ERROR,
-                       "%s: its %s \"%.200s\" is %s, allowed: files in %s and below (%s lifts this)", anchor, what, name,
-                       real, folder, CONFIG_ALLOW_OUTSIDE_PATHS);
+                       "%s: its %s \"%.200s\" is %s, allowed: files in %s and below (%s lifts this)", anchor, what,
+                       name, real, folder, CONFIG_ALLOW_OUTSIDE_PATHS);
     }
     return VIX_OK;
 }
@@ -116,8 +116,7 @@ struct parent_search {
     struct err err;
 };
 
-static VixError mismatch(const struct parent_search *s, const char *path, const struct link_peek *peek,
-                         struct err *err)
+static VixError mismatch(const struct parent_search *s, const char *path, const struct link_peek *peek, struct err *err)
 {
     return err_set(err, VIX_E_DISK_CID_MISMATCH,
                    "%s: the parent %s has content ID %08" PRIx32 ", the child was made on %08" PRIx32
@@ -194,8 +193,8 @@ static char *in_sibling_folder(const char *hint)
     return end > start ? alloc_printf(NULL, "../%.*s/%s", (int)(end - start), hint + start, file) : NULL;
 }
 
-/** The hint as it stands, with the slashes of this system, its last part beside the child, and in a folder of the same name
- * beside the child's. */
+/** The hint as it stands, with the slashes of this system, its last part beside the child, and in a folder of the same
+ * name beside the child's. */
 static bool search_parent(struct parent_search *s, const char *hint)
 {
     CLEANUP_FREE char *slashed = with_slashes(hint);
@@ -213,8 +212,8 @@ VixError link_find_parent(const struct link *l, char **ret_path, struct link_pee
 
     if (hint == NULL || hint[0] == '\0') {
         return err_set(err, VIX_E_DISK_OPENPARENT,
-                       "%s: the descriptor says parentCID=%08" PRIx32 " but names no parent (parentFileNameHint)", l->path,
-                       l->desc->parent_cid);
+                       "%s: the descriptor says parentCID=%08" PRIx32 " but names no parent (parentFileNameHint)",
+                       l->path, l->desc->parent_cid);
     }
     /* Converted before it is taken apart: in GBK, Big5 and Shift_JIS a backslash may be half a character. */
     char *converted = NULL;

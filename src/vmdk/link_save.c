@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* link_save.c - changes the descriptor of an open link on stable storage. A content ID of eight digits is overwritten where it
- * stands; everything else is written as a whole: an embedded descriptor in its area, a text file as a new file that is
- * renamed over the old one. Whoever calls holds meta_lock, or takes it here. */
+/* link_save.c - changes the descriptor of an open link on stable storage. A content ID of eight digits is overwritten
+ * where it stands; everything else is written as a whole: an embedded descriptor in its area, a text file as a new file
+ * that is renamed over the old one. Whoever calls holds meta_lock, or takes it here. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,8 +123,8 @@ VixError link_replace_descriptor_locked(struct link *l, struct descriptor *chang
 
 /* ---- the content ID alone ---- */
 
-/** The bytes of the file from the content ID to the last digits of the long one, with the new ID in both places: one write,
- * which in an ordinary descriptor lies within one sector. */
+/** The bytes of the file from the content ID to the last digits of the long one, with the new ID in both places: one
+ * write, which in an ordinary descriptor lies within one sector. */
 struct cid_patch {
     char *text; /* owns the memory */
     size_t from, to;

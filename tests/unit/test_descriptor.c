@@ -221,7 +221,7 @@ static void nonsense_is_refused_with_its_place(void **state)
         {"version=1\ncreateType=\"vmfs\n", VIX_E_DISK_INVAL, "quotes"},
         {"version=1\nwhat is this\n", VIX_E_DISK_INVAL, "line 2"},
         {"version=1\nCID=1\rCID=2\n", VIX_E_DISK_INVAL, "CR"},
-        {"version=1\r", VIX_E_DISK_INVAL, "CR"},
+        {"version=1\r", VIX_E_DISK_INVALIDDISK, "CR"},
         {HEAD "RW\n", VIX_E_DISK_INVAL, "size"},
         {HEAD "RW -1 FLAT \"a\" 0\n", VIX_E_DISK_INVAL, "\"-1\""},
         {HEAD "RW 0 FLAT \"a\" 0\n", VIX_E_DISK_INVAL, "only for ZERO"},
