@@ -37,7 +37,10 @@ lint:
 
 bench:
 	@scripts/setup bench
-	@bench/run
+	@$(MAKE) --no-print-directory build
+	@meson setup --reconfigure $(B) >/dev/null
+	@ninja -C $(B)
+	@bench/run.py --build $(B) $(foreach row,$(ROW),--row $(row))
 
 install: $(B)/build.ninja
 	meson configure $(B) -Dprefix=$(abspath $(PREFIX))
