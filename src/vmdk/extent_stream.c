@@ -158,7 +158,7 @@ static VixError find_last_grain(struct stream_extent *sx, struct resume_point *p
 
 static VixError find_resume_point(struct stream_extent *sx, struct resume_point *p, struct err *err)
 {
-    uint64_t table;
+    uint64_t table = UINT64_MAX;
     VixError e;
 
     if (!sx->f->footer_form || !sx->f->markers) {

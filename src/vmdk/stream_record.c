@@ -129,7 +129,7 @@ VixError stream_window_grain(struct stream_window *w, struct stream_file *f, uin
     uint64_t off = (uint64_t)entry * SECTOR_SIZE;
     uint64_t needed = min_u64(grain_bytes, (f->h.capacity - grain * f->h.grain_sectors) * SECTOR_SIZE);
     uint32_t head = f->markers ? STREAM_MARKER_BYTES : STREAM_LENGTH_BYTES;
-    uint32_t size;
+    uint32_t size = 0;
     VixError e;
 
     if (entry < 2) {
