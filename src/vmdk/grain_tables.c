@@ -402,13 +402,26 @@ VixError grain_tables_snapshot(struct grain_tables *t, struct grain_snapshot *re
     return VIX_OK;
 }
 
+/* What was not written counts as changed again. Its pages are still there: they were not let go. */
+static void take_back_locked(struct grain_tables *t, const struct grain_snapshot *snap)
+{
+    for (size_t i = 0; i < snap->nsectors; i++) {
+        uint64_t entry = snap->first_entry[i];
+        struct grain_page *p = atomic_load_explicit(&t->dir[entry >> GRAIN_PAGE_SHIFT], memory_order_relaxed);
+        mark_dirty_locked(t, p, (uint32_t)entry & (GRAIN_PAGE_ENTRIES - 1), 1);
+    }
+}
+
 void grain_tables_snapshot_end(struct grain_tables *t, struct grain_snapshot *snap, bool written)
 {
-    free(snap->first_entry);
-    free(snap->bytes);
     SCOPED_LOCK(&t->lock);
-    for (struct grain_page *p = t->flushing_list; p != NULL && written; p = p->next_flushing) {
+    if (!written) {
+        take_back_locked(t, snap);
+    }
+    for (struct grain_page *p = t->flushing_list; p != NULL; p = p->next_flushing) {
         p->flushing = false;
     }
     t->flushing_list = NULL;
+    free(snap->first_entry);
+    free(snap->bytes);
 }

@@ -154,8 +154,7 @@ struct grain_snapshot {
  * grain_tables_snapshot_end before the next. */
 VixError grain_tables_snapshot(struct grain_tables *t, struct grain_snapshot *ret_snap, struct err *err);
 
-/** Ends a snapshot and frees its memory. @written: it is in the file; if not, its pages stay in memory for good, so
- * that readers go on seeing what was acknowledged. */
+/** Ends a snapshot and frees its memory. @written: it is in the file; if not, its sectors count as changed again. */
 void grain_tables_snapshot_end(struct grain_tables *t, struct grain_snapshot *snap, bool written);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sparse_header.c - decodes, checks and encodes the header of a hosted sparse extent. Knows sector 0 and nothing of the rest of
- * the file: whether directories and tables lie inside it is for the extent to check. Pure functions, any thread. */
+/* sparse_header.c - decodes, checks and encodes the header of a hosted sparse extent. Knows sector 0 and nothing of the
+ * rest of the file: whether directories and tables lie inside it is for the extent to check. Pure functions, any
+ * thread. */
 #include "vmdk/sparse_header.h"
 
 #include <inttypes.h>

@@ -217,8 +217,14 @@ static void what_changes_after_a_snapshot_belongs_to_the_next(void **state)
     grain_tables_snapshot_end(t, &snap, false);
     assert_int_equal(grain_tables_snapshot(t, &snap, NULL), VIX_OK);
     assert_int_equal(snap.nsectors, 1);
+    assert_int_equal(get_le32(snap.bytes + 40), 111);
     assert_int_equal(get_le32(snap.bytes + 44), 222);
+    grain_tables_snapshot_end(t, &snap, false); /* not written: it comes again, whole */
+    assert_int_equal(grain_tables_snapshot(t, &snap, NULL), VIX_OK);
+    assert_int_equal(snap.nsectors, 1);
+    assert_int_equal(get_le32(snap.bytes + 40), 111);
     grain_tables_snapshot_end(t, &snap, true);
+    assert_int_equal(write_back(t, &f), 0);
     grain_tables_free(t);
     free(f.bytes);
 }
