@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/config.h"
+#include "base/text.h"
 #include "disk/disk_int.h"
 
 struct disk_local {
@@ -39,11 +40,20 @@ static VixError local_flush(struct disk *d, struct err *err)
     return chain_flush(chain_of(d), err);
 }
 
+/* Of a chain at most this much is looked at in one call: a long run of the top link would otherwise be gone through
+ * anew for each run of the links below. */
+#define CHAIN_MAP_SECTORS 16384u
+
 static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
                           struct err *err)
 {
     struct chain_run run;
-    VixError code = chain_map(chain_of(d), sector, nsectors, flags, &run, err);
+    struct chain *c = chain_of(d);
+
+    if (c->link_count > 1 && nsectors > CHAIN_MAP_SECTORS) {
+        nsectors = CHAIN_MAP_SECTORS;
+    }
+    VixError code = chain_map(c, sector, nsectors, flags, &run, err);
 
     if (code != VIX_OK) {
         return code;
@@ -52,7 +62,7 @@ static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, ui
     ret_run->nsectors = run.nsectors;
     ret_run->present = run.kind != RUN_ABSENT;
     ret_run->zero = run.kind == RUN_ABSENT || run.kind == RUN_ZERO;
-    ret_run->has_offset = run.kind == RUN_DATA;
+    ret_run->has_offset = run.kind == RUN_DATA || (run.kind == RUN_ZERO && run.x->preallocated && run.x->store != NULL);
     ret_run->depth = (int)run.depth;
     ret_run->file_off = run.file_off;
     ret_run->path = run.kind != RUN_ABSENT ? run.path : NULL;
@@ -209,6 +219,10 @@ static uint32_t chain_flags(uint32_t open_flags)
     }
     if (config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
         flags |= CHAIN_OUTSIDE_OK;
+    }
+    const char *tracking = config_text(CONFIG_CHANGE_TRACKING);
+    if (tracking != NULL && text_equal_nocase(tracking, "drop")) {
+        flags |= CHAIN_DROP_TRACKING;
     }
     return flags;
 }

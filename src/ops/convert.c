@@ -138,6 +138,7 @@ static void remove_vmdk(struct convert *c)
 
 static VixError make_vmdk(struct convert *c, struct disk **ret_dst, struct err *err)
 {
+    c->clone.p.no_preallocation = true;
     VixError code = vmdk_create(c->fs, c->temp_path, &c->clone.p, NULL, NULL, err);
 
     if (code != VIX_OK) {
@@ -186,6 +187,25 @@ static uint64_t unit_of(struct disk *dst)
     return grain < COPY_MAX_UNIT ? grain : COPY_MAX_UNIT;
 }
 
+/** Takes the space that a flat disk's holes still need: after the data, so that nothing is cleared only to be written.
+ */
+static VixError take_space(struct convert *c, struct disk *dst, struct err *err)
+{
+    struct chain *chain = disk_local_chain(dst);
+    VixError code = VIX_OK;
+
+    if (chain == NULL || c->clone.p.type == VIXDISKLIB_DISK_VMFS_THIN) {
+        return VIX_OK;
+    }
+    for (size_t i = 0; i < chain->links[0]->extent_count && code == VIX_OK; i++) {
+        struct extent *x = chain->links[0]->extents[i].x;
+        if (x->preallocated) {
+            code = x->store->ops->preallocate(x->store, 0, x->nsectors * SECTOR_SIZE, err);
+        }
+    }
+    return code;
+}
+
 static VixError fill_target(struct convert *c, struct disk *dst, bool dirty, struct err *err)
 {
     struct copy_job job = {
@@ -197,6 +217,9 @@ static VixError fill_target(struct convert *c, struct disk *dst, bool dirty, str
         .meter = &c->meter,
     };
     VixError code = copy_disk(&job, err);
+    if (code == VIX_OK && !dirty) {
+        code = take_space(c, dst, err);
+    }
     /* also after a failure: whatever is open must be closed. Only the first reason is told */
     VixError closed = disk_close(dst, code == VIX_OK ? err : NULL);
 

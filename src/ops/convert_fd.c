@@ -10,8 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "ops/clone_params.h"
 #include "ops/convert.h"
 #include "ops/copy.h"
+#include "vmdk/stream_format.h"
 
 struct fd_sink {
     int fd;
@@ -71,6 +74,87 @@ static VixError sink_write(void *ctx, const void *buf, uint64_t len, struct err 
     return VIX_OK;
 }
 
+static VixError sink_append(void *ctx, const struct iovec *iov, int iovcnt, struct err *err)
+{
+    VixError code = VIX_OK;
+
+    for (int i = 0; i < iovcnt && code == VIX_OK; i++) {
+        code = sink_write(ctx, iov[i].iov_base, iov[i].iov_len, err);
+    }
+    return code;
+}
+
+/* ---- streamOptimized ---- */
+
+/** The descriptor of a disk that holds data: with a content ID of its own. */
+static VixError stream_text(const struct create_params *p, char **ret_text, size_t *ret_len, struct err *err)
+{
+    CLEANUP_FREE char *fresh = NULL;
+    size_t len = 0;
+    struct descriptor *d;
+    VixError code = vmdk_descriptor_text("disk.vmdk", p, &fresh, &len, err);
+
+    if (code == VIX_OK) {
+        code = descriptor_parse(fresh, len, "disk.vmdk", &d, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = descriptor_set_cid(d, random_cid(), err);
+    if (code == VIX_OK) {
+        code = descriptor_format(d, ret_text, ret_len, err);
+    }
+    descriptor_free(d);
+    return code;
+}
+
+static VixError pull_into_writer(void *ctx, uint64_t sector, uint64_t nsectors, extent_source_func *source,
+                                 void *source_ctx, struct err *err)
+{
+    return stream_writer_pull(ctx, sector, nsectors, source, source_ctx, err);
+}
+
+static VixError write_in_turn(void *ctx, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    return stream_writer_write(ctx, sector, nsectors, buf, err);
+}
+
+static VixError fill_stream(struct disk *src, struct stream_writer *w, struct progress_meter *meter, struct err *err)
+{
+    VixError code = src->sequential ? copy_in_turn(src, write_in_turn, w, meter, err)
+                                    : copy_pull(src, pull_into_writer, w, meter, err);
+    return code == VIX_OK ? stream_writer_finish(w, NULL, err) : code;
+}
+
+VixError convert_to_stream(struct disk *src, const struct create_params *params, const struct chain_tuning *tuning,
+                           const struct stream_sink *sink, struct progress_meter *meter, struct err *err)
+{
+    struct clone_params clone;
+    struct sparse_header h;
+    struct stream_writer *w = NULL;
+    CLEANUP_FREE char *text = NULL;
+    size_t len = 0;
+    VixError code = clone_params_make(src, params, &clone, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = stream_text(&clone.p, &text, &len, err);
+    clone_params_done(&clone);
+    stream_header_new(src->capacity, &h);
+    if (code == VIX_OK) {
+        code = stream_writer_new(&h, sink, tuning->level, tuning->threads, &w, err);
+    }
+    if (code == VIX_OK) {
+        code = stream_writer_begin(w, text, len, err);
+    }
+    if (code == VIX_OK) {
+        code = fill_stream(src, w, meter, err);
+    }
+    stream_writer_free(w);
+    return code;
+}
+
 VixError convert_to_fd(struct disk *src, const struct convert_target *target, struct progress_meter *meter,
                        struct err *err)
 {
@@ -82,6 +166,11 @@ VixError convert_to_fd(struct disk *src, const struct convert_target *target, st
                        "file descriptor %d: only raw images and streamOptimized disks can be written to a stream",
                        target->fd);
     }
-    code = copy_to_sink(src, sink_write, &sink, target->tuning.threads, meter, err);
+    if (target->raw) {
+        code = copy_to_sink(src, sink_write, &sink, target->tuning.threads, meter, err);
+    } else {
+        const struct stream_sink bytes = {.append = sink_append, .ctx = &sink, .name = "the stream"};
+        code = convert_to_stream(src, &target->params, &target->tuning, &bytes, meter, err);
+    }
     return code == VIX_OK ? meter_end(meter, err) : code;
 }

@@ -336,24 +336,29 @@ static VixError pull_into_disk(void *ctx, uint64_t sector, uint64_t nsectors, ex
     return dst->ops->pull(dst, sector, nsectors, source, source_ctx, err);
 }
 
-/** Reads and writes in turn; what the target does with the data may still be spread over threads. */
-static VixError copy_in_turn(const struct copy_job *job, struct err *err)
+VixError copy_in_turn(struct disk *src, copy_write_func *write, void *ctx, struct progress_meter *meter,
+                      struct err *err)
 {
     uint8_t *buf = alloc_aligned(4096, PIECE_SECTORS * SECTOR_SIZE, err);
     VixError code = buf != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 
-    for (uint64_t sector = 0; code == VIX_OK && sector < job->src->capacity; sector += PIECE_SECTORS) {
-        uint64_t n = min_u64(PIECE_SECTORS, job->src->capacity - sector);
-        code = disk_read(job->src, sector, n, buf, err);
+    for (uint64_t sector = 0; code == VIX_OK && sector < src->capacity; sector += PIECE_SECTORS) {
+        uint64_t n = min_u64(PIECE_SECTORS, src->capacity - sector);
+        code = disk_read(src, sector, n, buf, err);
         if (code == VIX_OK) {
-            code = disk_write(job->dst, sector, n, buf, err);
+            code = write(ctx, sector, n, buf, err);
         }
         if (code == VIX_OK) {
-            code = meter_tell(job->meter, sector * SECTOR_SIZE, err);
+            code = meter_tell(meter, sector * SECTOR_SIZE, err);
         }
     }
     free(buf);
     return code;
+}
+
+static VixError write_to_disk(void *ctx, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    return disk_write(ctx, sector, nsectors, buf, err);
 }
 
 VixError copy_disk(const struct copy_job *job, struct err *err)
@@ -361,7 +366,7 @@ VixError copy_disk(const struct copy_job *job, struct err *err)
     struct copy_state c = {.job = job};
 
     if (job->dst->ordered && job->src->sequential) {
-        return copy_in_turn(job, err);
+        return copy_in_turn(job->src, write_to_disk, job->dst, job->meter, err);
     }
     if (job->dst->ordered) {
         return copy_pull(job->src, pull_into_disk, job->dst, job->meter, err);

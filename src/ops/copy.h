@@ -31,10 +31,15 @@ typedef VixError copy_sink_func(void *ctx, const void *buf, uint64_t len, struct
 VixError copy_to_sink(struct disk *src, copy_sink_func *sink, void *ctx, unsigned threads, struct progress_meter *meter,
                       struct err *err);
 
-/** Gives the ranges of src that hold data, in order and in large pieces, to a function that pulls them from src by
- * itself (struct copy_source below); where src is a stream, gives it nothing and reports VIX_E_NOT_SUPPORTED. */
+/** Gives the ranges of src that hold data, in order and in large pieces, to a function that pulls them by calling
+ * source, on any thread and several at once. VIX_E_NOT_SUPPORTED where src is a stream. */
 typedef VixError copy_pull_func(void *ctx, uint64_t sector, uint64_t nsectors, extent_source_func *source,
                                 void *source_ctx, struct err *err);
 VixError copy_pull(struct disk *src, copy_pull_func *pull, void *ctx, struct progress_meter *meter, struct err *err);
+
+/** Gives all sectors of src, zeros too, to a function, in order, from the calling thread. */
+typedef VixError copy_write_func(void *ctx, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+VixError copy_in_turn(struct disk *src, copy_write_func *write, void *ctx, struct progress_meter *meter,
+                      struct err *err);
 
 #endif

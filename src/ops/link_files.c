@@ -247,11 +247,10 @@ VixError link_files_remove_extents(struct store_fs *fs, const struct link_files 
 char *link_files_temp_name(const char *path, struct err *err)
 {
     size_t len = strlen(path);
-    bool vmdk = text_ends_with(path, VMDK_SUFFIX);
+    size_t tail = strlen(VMDK_SUFFIX);
+    bool vmdk = len > tail && text_equal_nocase(path + len - tail, VMDK_SUFFIX);
 
-    if (vmdk) {
-        len -= strlen(VMDK_SUFFIX);
-    }
+    len -= vmdk ? tail : 0;
     return alloc_printf(err, "%.*s.part-%08" PRIx32 "%s", (int)len, path, random_cid(), vmdk ? VMDK_SUFFIX : "");
 }
 

@@ -35,7 +35,8 @@ struct move_plan {
 static size_t stem_len(const char *base)
 {
     size_t len = strlen(base);
-    return text_ends_with(base, VMDK_SUFFIX) && len > strlen(VMDK_SUFFIX) ? len - strlen(VMDK_SUFFIX) : len;
+    size_t tail = strlen(VMDK_SUFFIX);
+    return len > tail && text_equal_nocase(base + len - tail, VMDK_SUFFIX) ? len - tail : len;
 }
 
 /** The tail of a file whose name does not begin as its descriptor's does. */

@@ -129,6 +129,20 @@ static VixError make_text(const struct making *m, char **ret_text, size_t *ret_l
     return code;
 }
 
+VixError vmdk_descriptor_text(const char *path, const struct create_params *p, char **ret_text, size_t *ret_len,
+                              struct err *err)
+{
+    struct making m = {.p = p, .layout = layout_of(p->type)};
+
+    VixError code = vmdk_create_names(path, p->type, p->capacity, &m.names, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = make_text(&m, ret_text, ret_len, err);
+    chain_files_free(m.names);
+    return code;
+}
+
 /* ---- files ---- */
 
 static void tell(const struct making *m, int percent)
@@ -171,8 +185,8 @@ static VixError fill_extent(struct making *m, struct store *s, uint64_t nsectors
     case EXTENT_VMFSSPARSE:
         return extent_cowd_create(s, nsectors, err);
     default:
-        code = m->layout->thin ? s->ops->truncate(s, nsectors * SECTOR_SIZE, err)
-                               : preallocate(m, s, nsectors * SECTOR_SIZE, err);
+        code = m->layout->thin || m->p->no_preallocation ? s->ops->truncate(s, nsectors * SECTOR_SIZE, err)
+                                                         : preallocate(m, s, nsectors * SECTOR_SIZE, err);
         return code == VIX_OK ? s->ops->flush(s, err) : code;
     }
 }

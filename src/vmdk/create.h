@@ -24,6 +24,7 @@ struct create_params {
     uint32_t logical_sector_size; /* bytes; 0: 512. Recorded only when not 512 */
     uint32_t physical_sector_size;
     bool allow_over_2tb;
+    bool no_preallocation; /* flat types only get their length: the caller takes the space when it has written */
     /* a child: */
     const char *parent_hint; /* text for parentFileNameHint, NULL: a base disk */
     uint32_t parent_cid;
@@ -36,6 +37,10 @@ struct create_params {
  * where a configuration key lifts it, the key; VIX_E_DISK_FULL; VIX_E_INVALID_ARG. */
 VixError vmdk_create(struct store_fs *fs, const char *path, const struct create_params *p,
                      void (*progress)(void *ctx, int percent), void *progress_ctx, struct err *err);
+
+/** The descriptor that vmdk_create would write; freed by the caller. *ret_len without the NUL. */
+VixError vmdk_descriptor_text(const char *path, const struct create_params *p, char **ret_text, size_t *ret_len,
+                              struct err *err);
 
 /** The names of the files that vmdk_create would make at path for a type and capacity, descriptor first;
  * NULL-terminated, freed by chain_files_free. */
