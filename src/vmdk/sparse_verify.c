@@ -35,7 +35,7 @@ static VixError needs_repair(const struct sparse_extent *s, struct err *err, con
         (void)vsnprintf(why, sizeof why, fmt, args);
         va_end(args);
         (void)err_set(err, VIX_E_DISK_NEEDSREPAIR, "%s: not opened for writing: %s; see 'vixdisk check'",
-                      s->x.store->path, why);
+                      s->g.x.store->path, why);
     }
     return VIX_E_DISK_NEEDSREPAIR;
 }
@@ -51,7 +51,7 @@ static VixError load_directory(struct sparse_extent *s, uint64_t sector, _Atomic
     if (bytes == NULL || gd == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    VixError e = store_read(s->x.store, bytes, n * 4, sector * SECTOR_SIZE, err);
+    VixError e = store_read(s->g.x.store, bytes, n * 4, sector * SECTOR_SIZE, err);
     if (e != VIX_OK) {
         return e;
     }
@@ -84,7 +84,7 @@ static void add_piece(struct piece_list *l, uint64_t first, uint64_t nsectors, c
 static VixError add_tables(const struct sparse_extent *s, struct piece_list *l, const _Atomic uint32_t *gd,
                            const char *what, struct err *err)
 {
-    uint64_t len = atomic_load(&s->file_len);
+    uint64_t len = atomic_load(&s->g.file_len);
     struct piece *last = NULL;
 
     for (uint64_t i = 0; i < s->h.gt_count; i++) {
@@ -136,9 +136,9 @@ static VixError check_layout(struct sparse_extent *s, struct err *err)
     if (pieces == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (h->overhead_sectors * SECTOR_SIZE > atomic_load(&s->file_len)) {
+    if (h->overhead_sectors * SECTOR_SIZE > atomic_load(&s->g.file_len)) {
         return needs_repair(s, err, "overHead is %" PRIu64 " sectors, the file has %" PRIu64 " bytes",
-                            h->overhead_sectors, atomic_load(&s->file_len));
+                            h->overhead_sectors, atomic_load(&s->g.file_len));
     }
     add_piece(&l, 0, 1, "the header");
     add_piece(&l, h->descriptor_sector, h->descriptor_sector != 0 ? h->descriptor_sectors : 0, "the descriptor");
@@ -168,7 +168,7 @@ static VixError read_table(struct sparse_extent *s, const _Atomic uint32_t *gd, 
         memset(buf, 0, table_bytes(s));
         return VIX_OK;
     }
-    return store_read(s->x.store, buf, table_bytes(s), sector * SECTOR_SIZE, err);
+    return store_read(s->g.x.store, buf, table_bytes(s), sector * SECTOR_SIZE, err);
 }
 
 /* A redundant table without its primary may only be an empty one, left by a crash while both were made. */
@@ -237,16 +237,16 @@ static VixError scan_entry(struct scan *c, uint64_t grain, uint32_t primary, uin
         }
         c->differences++;
     }
-    if (gte == GTE_ZERO && s->zero_gtes) {
+    if (gte == GTE_ZERO && s->g.zero_entries) {
         return VIX_OK;
     }
-    if (gte < s->h.overhead_sectors || gte <= GTE_ZERO || gte * SECTOR_SIZE >= atomic_load(&s->file_len) ||
-        gte + s->h.grain_sectors > SPARSE_FILE_SECTORS_LIMIT) {
+    if (gte < s->h.overhead_sectors || gte <= GTE_ZERO || gte * SECTOR_SIZE >= atomic_load(&s->g.file_len) ||
+        gte + s->h.grain_sectors > GRAIN_FILE_SECTORS_LIMIT) {
         return needs_repair(s, err,
                             "it was not closed cleanly, and entry %" PRIu64 " of grain table %" PRIu64 " is %" PRIu64
                             ", outside of %" PRIu64 " to %" PRIu64,
                             grain % s->h.gtes_per_gt, grain / s->h.gtes_per_gt, gte, s->h.overhead_sectors,
-                            atomic_load(&s->file_len) / SECTOR_SIZE);
+                            atomic_load(&s->g.file_len) / SECTOR_SIZE);
     }
     if (gte % c->unit != 0) {
         c->unaligned = true;
@@ -292,8 +292,8 @@ static VixError scan_table(struct scan *c, uint64_t gt, struct err *err)
 static VixError scan_all(struct scan *c, uint64_t unit, struct err *err)
 {
     struct sparse_extent *s = c->s;
-    uint64_t end = atomic_load(&s->file_len) / SECTOR_SIZE + 1 + s->h.grain_sectors; /* the last grain may be short */
-    uint64_t bytes = div_up(div_up(min_u64(end, SPARSE_FILE_SECTORS_LIMIT), unit), 8);
+    uint64_t end = atomic_load(&s->g.file_len) / SECTOR_SIZE + 1 + s->h.grain_sectors; /* the last grain may be short */
+    uint64_t bytes = div_up(div_up(min_u64(end, GRAIN_FILE_SECTORS_LIMIT), unit), 8);
     VixError e = VIX_OK;
 
     if (bytes > MAX_GRAIN_MAP_BYTES) {
@@ -331,10 +331,10 @@ static VixError repair_table(struct scan *c, uint64_t gt, struct err *err)
         put_le32(c->primary + 4 * i, primary != 0 ? primary : get_le32(c->copy + 4 * i));
     }
     if (to_copy != GDE_ABSENT) {
-        e = store_write(s->x.store, c->primary, table_bytes(s), to_copy * SECTOR_SIZE, err);
+        e = store_write(s->g.x.store, c->primary, table_bytes(s), to_copy * SECTOR_SIZE, err);
     }
     if (e == VIX_OK && to_primary != GDE_ABSENT) {
-        e = store_write(s->x.store, c->primary, table_bytes(s), to_primary * SECTOR_SIZE, err);
+        e = store_write(s->g.x.store, c->primary, table_bytes(s), to_primary * SECTOR_SIZE, err);
     }
     return e;
 }
@@ -348,8 +348,8 @@ static VixError repair_differences(struct scan *c, struct err *err)
     }
     if (e == VIX_OK) {
         log_news("%s: not closed cleanly: %" PRIu64 " table entries copied to where they were missing",
-                 c->s->x.store->path, c->differences);
-        e = c->s->x.store->ops->flush(c->s->x.store, err);
+                 c->s->g.x.store->path, c->differences);
+        e = c->s->g.x.store->ops->flush(c->s->g.x.store, err);
     }
     return e;
 }
@@ -377,17 +377,17 @@ static VixError recover(struct sparse_extent *s, struct err *err)
  * off, never a hole. One grain further where the last one may be short and not aligned. */
 static void set_next_free(struct sparse_extent *s)
 {
-    uint64_t len = atomic_load(&s->file_len), grain = sparse_grain_bytes(s);
+    uint64_t len = atomic_load(&s->g.file_len), grain = grain_bytes(&s->g);
     uint64_t end = round_up(max_u64(len, s->h.overhead_sectors * SECTOR_SIZE), grain);
 
-    s->next_free = end / SECTOR_SIZE + (len % grain != 0 ? s->h.grain_sectors : 0);
+    s->g.next_free = end / SECTOR_SIZE + (len % grain != 0 ? s->h.grain_sectors : 0);
 }
 
 VixError sparse_verify_for_write(struct sparse_extent *s, struct err *err)
 {
     if (s->h.gt_count > SPARSE_MAX_WRITABLE_TABLES) {
         return err_set(err, VIX_E_DISK_NOTSUPPORTED,
-                       "%s: %" PRIu64 " grain tables, an extent open for writing can have %u", s->x.store->path,
+                       "%s: %" PRIu64 " grain tables, an extent open for writing can have %u", s->g.x.store->path,
                        s->h.gt_count, SPARSE_MAX_WRITABLE_TABLES);
     }
     VixError e = load_directory(s, s->h.gd_sector, &s->gd, err);
@@ -402,7 +402,7 @@ VixError sparse_verify_for_write(struct sparse_extent *s, struct err *err)
     }
     if (e == VIX_OK && s->h.unclean) {
         e = recover(s, err);
-        atomic_store(&s->marked, e == VIX_OK); /* the flag is there already; close clears it */
+        atomic_store(&s->g.marked, e == VIX_OK); /* the flag is there already; close clears it */
     }
     if (e == VIX_OK) {
         set_next_free(s);

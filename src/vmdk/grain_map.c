@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* grain_map.c - finds and reads the grains of an extent: from sectors to runs of the file. Knows entries, not where the
+ * tables are. Takes no lock. */
+#include "vmdk/grain_extent.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/checked.h"
+
+void grain_extent_init(struct grain_extent *g, const struct extent_ops *ops, const struct grain_format *format,
+                       const struct extent_open_params *p)
+{
+    (void)pthread_mutex_init(&g->lock, NULL);
+    (void)pthread_mutex_init(&g->flush_lock, NULL);
+    (void)pthread_cond_init(&g->claim_gone, NULL);
+    g->format = format;
+    g->x.ops = ops;
+    g->x.store = p->store;
+    g->x.writable = p->writable;
+}
+
+VixError grain_extent_set_grains(struct grain_extent *g, uint64_t grain_sectors, uint64_t capacity,
+                                 uint64_t line_sectors, uint64_t cache_bytes, grain_tables_load_func *load,
+                                 struct err *err)
+{
+    struct grain_tables_params p = {
+        .entry_count = div_up(capacity, grain_sectors), .width = 4, .cache_bytes = cache_bytes, .load = load, .ctx = g};
+
+    g->grain_shift = (unsigned)__builtin_ctzll(grain_sectors);
+    g->zero_shift = g->grain_shift;
+    g->x.grain_sectors = grain_sectors;
+    g->x.nsectors = line_sectors > 0 ? line_sectors : capacity;
+    VixError e = grain_tables_new(&p, &g->tables, err);
+    if (e != VIX_OK) {
+        err_prefix(err, "%s: ", g->x.store->path);
+    }
+    return e;
+}
+
+void grain_extent_done(struct grain_extent *g)
+{
+    grain_tables_free(g->tables);
+    (void)pthread_mutex_destroy(&g->lock);
+    (void)pthread_mutex_destroy(&g->flush_lock);
+    (void)pthread_cond_destroy(&g->claim_gone);
+}
+
+void grain_fill_entries(uint8_t *buf, size_t n, uint32_t value)
+{
+    for (size_t i = 0; i < n; i++) {
+        put_le32(buf + 4 * i, value);
+    }
+}
+
+/* ---- the length of the file ---- */
+
+VixError grain_refresh_file_len(struct grain_extent *g, struct err *err)
+{
+    uint64_t len;
+    VixError e = g->x.store->ops->size(g->x.store, &len, err);
+
+    if (e == VIX_OK) {
+        uint64_t known = atomic_load(&g->file_len);
+        while (known < len && !atomic_compare_exchange_weak(&g->file_len, &known, len)) {
+        }
+    }
+    return e;
+}
+
+VixError grain_begins_inside(struct grain_extent *g, uint64_t gte, bool *ret_inside, struct err *err)
+{
+    if (gte * SECTOR_SIZE >= atomic_load(&g->file_len)) {
+        VixError e = grain_refresh_file_len(g, err);
+        if (e != VIX_OK) {
+            return e;
+        }
+    }
+    *ret_inside = gte != GTE_NO_TABLE && gte * SECTOR_SIZE < atomic_load(&g->file_len);
+    return VIX_OK;
+}
+
+/* ---- map ---- */
+
+/* Entry 1: zeros if the header says so, or if the whole table stands for zeros. */
+static VixError check_zero_entry(struct grain_extent *g, uint64_t grain, struct err *err)
+{
+    if (g->zero_entries || g->format->table_is_zeros(g, grain)) {
+        return VIX_OK;
+    }
+    return g->format->bad_entry(g, grain, GTE_ZERO, err);
+}
+
+/* Grains from this one on that are absent, as far as that is known without looking at each; 0: its entry tells. */
+static uint64_t known_absent(struct grain_extent *g, uint64_t grain)
+{
+    uint64_t n = grain_tables_known_zeros(g->tables, grain);
+
+    return n > 0 ? n : g->format->known_absent(g, grain);
+}
+
+/* Sectors from the beginning of a grain on whose entries equal value (0 or 1), at most max. */
+static uint64_t same_entries(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t value)
+{
+    uint64_t n = 0, gte;
+
+    while (n < max) {
+        uint64_t zeros = value == GTE_ABSENT ? known_absent(g, grain) : 0;
+        if (zeros == 0) {
+            if (grain_tables_get(g->tables, grain, &gte, NULL) != VIX_OK || gte != value) {
+                break;
+            }
+            zeros = 1;
+        }
+        grain += zeros;
+        n += zeros << g->grain_shift;
+    }
+    return min_u64(n, max);
+}
+
+static bool grain_is_inside(const struct grain_extent *g, uint64_t gte)
+{
+    return gte != GTE_NO_TABLE &&
+           (gte << 9) + grain_bytes(g) <= atomic_load_explicit(&g->file_len, memory_order_relaxed);
+}
+
+/* Sectors from the beginning of a grain on that go on with the run of data whose last grain is at gte, at most max. */
+static uint64_t more_data(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t gte, bool anywhere)
+{
+    uint64_t n = 0, next;
+
+    for (; n < max; n += g->x.grain_sectors, grain++, gte = next) {
+        if (grain_tables_get(g->tables, grain, &next, NULL) != VIX_OK || next <= GTE_ZERO ||
+            (!anywhere && next != gte + g->x.grain_sectors) || !grain_is_inside(g, next)) {
+            break;
+        }
+    }
+    return min_u64(n, max);
+}
+
+/* A grain that reaches beyond the end of the file: what is missing of it reads as zeros if at least its beginning is
+ * there. A last part of a sector can only be read by read_coded. */
+static VixError map_short_grain(struct grain_extent *g, uint64_t grain, uint64_t skip, uint64_t max, uint64_t gte,
+                                struct extent_run *ret_run, struct err *err)
+{
+    bool inside;
+    VixError e = grain_begins_inside(g, gte, &inside, err);
+
+    if (e != VIX_OK || !inside) {
+        return e != VIX_OK ? e : g->format->bad_entry(g, grain, gte, err);
+    }
+    uint64_t off = (gte + skip) * SECTOR_SIZE, len = atomic_load(&g->file_len);
+    max = min_u64(max, g->x.grain_sectors - skip);
+    if (off >= len) {
+        *ret_run = (struct extent_run){.kind = RUN_ZERO, .nsectors = max};
+    } else if (len - off < SECTOR_SIZE) {
+        *ret_run = (struct extent_run){.kind = RUN_CODED, .nsectors = 1, .file_off = off};
+    } else {
+        *ret_run =
+            (struct extent_run){.kind = RUN_DATA, .nsectors = min_u64(max, (len - off) / SECTOR_SIZE), .file_off = off};
+    }
+    return VIX_OK;
+}
+
+/* Cuts a run of data where the file system has a hole, or where a hole ends. */
+static VixError look_for_hole(struct grain_extent *g, struct extent_run *run, struct err *err)
+{
+    struct store_run hole;
+    VixError e = g->x.store->ops->map(g->x.store, run->file_off, run->nsectors * SECTOR_SIZE, &hole, err);
+
+    if (e != VIX_OK) {
+        return e;
+    }
+    if (hole.hole && hole.len >= SECTOR_SIZE) {
+        run->kind = RUN_ZERO;
+        run->nsectors = hole.len / SECTOR_SIZE;
+    } else {
+        run->nsectors = min_u64(run->nsectors, div_up(hole.len, SECTOR_SIZE));
+    }
+    return VIX_OK;
+}
+
+static VixError map_data(struct grain_extent *g, uint64_t sector, uint64_t max, uint64_t gte, uint32_t flags,
+                         struct extent_run *ret_run, struct err *err)
+{
+    uint64_t grain = sector >> g->grain_shift;
+    uint64_t skip = sector & (g->x.grain_sectors - 1);
+
+    if (!grain_is_inside(g, gte)) {
+        return map_short_grain(g, grain, skip, max, gte, ret_run, err);
+    }
+    uint64_t n = g->x.grain_sectors - skip;
+    bool holes = (flags & EXTENT_MAP_HOLES) != 0;
+    if (n < max) {
+        n += more_data(g, grain + 1, max - n, gte, (flags & EXTENT_MAP_STATUS) != 0 && !holes);
+    } else {
+        n = max;
+    }
+    struct extent_run run = {.kind = RUN_DATA, .nsectors = n, .file_off = (gte + skip) * SECTOR_SIZE};
+    VixError e = holes ? look_for_hole(g, &run, err) : VIX_OK;
+    if (e == VIX_OK) {
+        *ret_run = run;
+    }
+    return e;
+}
+
+VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_t flags, struct extent_run *ret_run,
+                   struct err *err)
+{
+    struct grain_extent *g = grain_extent_of(x);
+    uint64_t grain = sector >> g->grain_shift, gte;
+    VixError e = grain_tables_get(g->tables, grain, &gte, err);
+
+    if (e != VIX_OK) {
+        return e;
+    }
+    if (gte > GTE_ZERO) {
+        return map_data(g, sector, nsectors, gte, flags, ret_run, err);
+    }
+    e = gte == GTE_ZERO ? check_zero_entry(g, grain, err) : VIX_OK;
+    if (e != VIX_OK) {
+        return e;
+    }
+    uint64_t n = min_u64(g->x.grain_sectors - (sector & (g->x.grain_sectors - 1)), nsectors);
+    if (n < nsectors && (gte == GTE_ABSENT || g->zero_entries)) {
+        n += same_entries(g, grain + 1, nsectors - n, gte);
+    }
+    *ret_run = (struct extent_run){.kind = gte == GTE_ABSENT ? RUN_ABSENT : RUN_ZERO, .nsectors = n};
+    return VIX_OK;
+}
+
+/* Only map_short_grain sends readers here: the last sector of a file that ends within it. */
+VixError grain_read_coded(struct extent *x, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    struct grain_extent *g = grain_extent_of(x);
+    uint8_t *out = buf;
+
+    for (; nsectors > 0; nsectors--, sector++, out += SECTOR_SIZE) {
+        uint64_t gte, got = 0;
+        VixError e = grain_tables_get(g->tables, sector >> g->grain_shift, &gte, err);
+        if (e == VIX_OK && gte <= GTE_ZERO) {
+            e = g->format->bad_entry(g, sector >> g->grain_shift, gte, err);
+        }
+        if (e == VIX_OK) {
+            uint64_t off = (gte + (sector & (g->x.grain_sectors - 1))) * SECTOR_SIZE;
+            e = store_read_some(x->store, out, SECTOR_SIZE, off, &got, err);
+        }
+        if (e != VIX_OK) {
+            return e;
+        }
+        memset(out + got, 0, SECTOR_SIZE - got);
+    }
+    return VIX_OK;
+}
+
+VixError grain_pull(struct extent *x, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
+                    struct err *err)
+{
+    (void)sector, (void)nsectors, (void)source, (void)ctx;
+    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: a sparse extent is written, not pulled", x->store->path);
+}
