@@ -1,9 +1,0 @@
-/* SPDX-License-Identifier: BSD-3-Clause */
-/* pending_sesparse.c - built only while extent_sesparse.c does not exist. */
-#include "vmdk/extent.h"
-
-VixError extent_sesparse_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err)
-{
-    (void)ret_x;
-    return err_set(err, VIX_E_DISK_NOTSUPPORTED, "%s: this extent type is not supported yet", p->store->path);
-}
