@@ -89,12 +89,12 @@ static void random_steps(struct model *m)
         uint64_t choice = next_random(m) % 1000;
         if (choice < 450) {
             write_range(m, sector, n);
-        } else if (choice < 995) {
-            check_range(m, sector, n);
         } else if (choice < 998) {
+            check_range(m, sector, n);
+        } else if (choice < 999) {
             assert_code(VixDiskLib_Flush(m->h), VIX_OK);
         } else {
-            reopen(m, next_random(m) % 2 == 0 ? VIXDISKLIB_FLAG_OPEN_UNBUFFERED : 0);
+            reopen(m, next_random(m) % 8 == 0 ? VIXDISKLIB_FLAG_OPEN_UNBUFFERED : 0);
         }
     }
 }
