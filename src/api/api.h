@@ -104,6 +104,9 @@ VixError local_path_check(const char *path, struct err *err);
 /** What a client wants to be created, checked as far as the interface tells. */
 VixError read_create_params(const VixDiskLibCreateParams *from, struct create_params *ret_params, struct err *err);
 
+/** VIX_E_INVALID_ARG if the target of a copy is a file of its source. */
+VixError check_is_not_source(struct disk *src, const char *dst_path, struct err *err);
+
 /** The handle of the running library; NULL before Init. */
 const void *library_handle(void);
 

@@ -85,10 +85,13 @@ VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const 
         code = read_params(params, &p, &call.err);
     }
     if (code == VIX_OK) {
+        call.place = dstPath != NULL ? dstPath : d->path;
         code = target_of(d, dstPath, &p, &target, &call.err);
     }
+    if (code == VIX_OK && dstPath != NULL) {
+        code = check_is_not_source(d, dstPath, &call.err);
+    }
     if (code == VIX_OK) {
-        call.place = dstPath != NULL ? dstPath : d->path;
         code = ops_convert(store_fs_local(), d, &target, progress_of(&told), &call.err);
     }
     return call_end(&call, code);
