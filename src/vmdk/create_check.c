@@ -6,11 +6,11 @@
 
 #include "base/checked.h"
 #include "base/config.h"
+#include "vmdk/cowd_header.h"
 #include "vmdk/create_int.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define FORMAT_NO_LIMIT (UINT64_C(1) << 54)     /* sectors: 2^63 bytes */
-#define COWD_MAX_SECTORS (UINT64_C(0xFFFFFFFF)) /* its header counts sectors in 32 bits */
+#define FORMAT_NO_LIMIT (UINT64_C(1) << 54) /* sectors: 2^63 bytes */
 
 static const struct disk_layout layouts[] = {
     {.type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE, .extent_type = EXTENT_SPARSE, .format_max = SPARSE_EXTENT_MAX_SECTORS},

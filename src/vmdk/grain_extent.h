@@ -15,7 +15,7 @@
 #include "vmdk/extent.h"
 #include "vmdk/grain_tables.h"
 
-#define GRAIN_FILE_SECTORS_LIMIT (UINT64_C(1) << 32) /* entries are 32-bit sector numbers */
+#define GRAIN_FILE_SECTORS_MAX (UINT64_C(1) << 32) /* entries are 32-bit sector numbers */
 
 #define GTE_ABSENT 0u
 #define GTE_ZERO 1u              /* where the format says so */
@@ -59,6 +59,7 @@ struct grain_extent {
     unsigned zero_shift;         /* the same of what is looked at together for zeros: at least a grain */
     bool zero_entries;           /* entry 1 means zeros */
     uint64_t first_grain_sector; /* no grain begins before this sector of the file */
+    uint64_t max_file_sectors;   /* nor ends behind this one: GRAIN_FILE_SECTORS_MAX or less */
     _Atomic uint64_t file_len;   /* bytes; only grows while the extent is open */
 
     /* writable only */
@@ -120,11 +121,12 @@ VixError grain_begins_inside(struct grain_extent *g, uint64_t entry, bool *ret_i
 /** Takes nsectors of new space at the end of the file, all of which is a hole. Caller holds lock. */
 VixError grain_take_space_locked(struct grain_extent *g, uint64_t nsectors, uint64_t *ret_sector, struct err *err);
 
-/** Writes the sectors of a snapshot, each to where place says in bytes that the sector of tables with this first entry
- * belongs; those that are neighbours there, together. */
-VixError grain_write_snapshot(struct grain_extent *g, const struct grain_snapshot *snap,
-                              uint64_t (*place)(const void *ctx, uint64_t first_entry), const void *ctx,
-                              struct err *err);
+/** Where in the file, in bytes, the sector of tables with this first entry belongs. */
+typedef VixError grain_place_func(void *ctx, uint64_t first_entry, uint64_t *ret_off, struct err *err);
+
+/** Writes the sectors of a snapshot to where they belong; those that are neighbours there, together. */
+VixError grain_write_snapshot(struct grain_extent *g, const struct grain_snapshot *snap, grain_place_func *place,
+                              void *ctx, struct err *err);
 
 /** Fills n 32-bit entries with one value, as they are in the file. */
 void grain_fill_entries(uint8_t *buf, size_t n, uint32_t value);

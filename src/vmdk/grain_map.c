@@ -18,6 +18,7 @@ void grain_extent_init(struct grain_extent *g, const struct extent_ops *ops, con
     g->x.ops = ops;
     g->x.store = p->store;
     g->x.writable = p->writable;
+    g->max_file_sectors = GRAIN_FILE_SECTORS_MAX;
 }
 
 VixError grain_extent_set_grains(struct grain_extent *g, uint64_t grain_sectors, uint64_t capacity,

@@ -10,7 +10,7 @@
  *
  * Before the first change of an open the unclean flag goes to the disk. Data that cannot be written is the caller's
  * failure alone; tables that cannot be written make the extent dead for writing (readers go on seeing what was
- * acknowledged), unless the disk is full: then the next flush tries again. */
+ * acknowledged), unless disk or memory are full: then the next flush tries again. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -89,11 +89,11 @@ VixError grain_take_space_locked(struct grain_extent *g, uint64_t nsectors, uint
 {
     uint64_t first = g->next_free, end = first + nsectors;
 
-    if (end > GRAIN_FILE_SECTORS_LIMIT) {
+    if (end > g->max_file_sectors) {
         return err_set(err, VIX_E_FILE_TOO_BIG,
                        "%s: no room for %" PRIu64 " sectors at sector %" PRIu64
                        ": a sparse extent can be at most %" PRIu64 " sectors long",
-                       g->x.store->path, nsectors, first, GRAIN_FILE_SECTORS_LIMIT);
+                       g->x.store->path, nsectors, first, g->max_file_sectors);
     }
     if (end * SECTOR_SIZE > atomic_load(&g->file_len)) {
         VixError e = grow_locked(g, end * SECTOR_SIZE, err);
@@ -342,7 +342,7 @@ static VixError write_unplaced(struct grain_extent *g, uint64_t sector, uint64_t
 
 static VixError check_target(struct grain_extent *g, uint64_t grain, uint64_t gte, struct err *err)
 {
-    bool inside = gte >= g->first_grain_sector && gte + g->x.grain_sectors <= GRAIN_FILE_SECTORS_LIMIT;
+    bool inside = gte >= g->first_grain_sector && gte + g->x.grain_sectors <= g->max_file_sectors;
 
     if (inside && (gte << 9) + grain_bytes(g) > atomic_load_explicit(&g->file_len, memory_order_relaxed)) {
         VixError e = grain_begins_inside(g, gte, &inside, err);
@@ -409,22 +409,28 @@ static VixError overwrite(struct grain_extent *g, uint64_t off, uint64_t nsector
 
 /* ---- flush ---- */
 
-VixError grain_write_snapshot(struct grain_extent *g, const struct grain_snapshot *snap,
-                              uint64_t (*place)(const void *ctx, uint64_t first_entry), const void *ctx,
-                              struct err *err)
+VixError grain_write_snapshot(struct grain_extent *g, const struct grain_snapshot *snap, grain_place_func *place,
+                              void *ctx, struct err *err)
 {
-    for (size_t i = 0, n; i < snap->nsectors; i += n) {
-        uint64_t off = place(ctx, snap->first_entry[i]);
-        n = 1;
-        while (i + n < snap->nsectors && place(ctx, snap->first_entry[i + n]) == off + n * GRAIN_TABLES_SECTOR) {
-            n++;
+    size_t first = 0; /* of the sectors that are written together */
+    uint64_t off = 0, next;
+
+    for (size_t i = 0; i < snap->nsectors; i++) {
+        VixError e = place(ctx, snap->first_entry[i], &next, err);
+        if (e == VIX_OK && i > first && next != off + (i - first) * GRAIN_TABLES_SECTOR) {
+            e = store_write(g->x.store, snap->bytes + first * GRAIN_TABLES_SECTOR, (i - first) * GRAIN_TABLES_SECTOR,
+                            off, err);
+            first = i;
         }
-        VixError e = store_write(g->x.store, snap->bytes + i * GRAIN_TABLES_SECTOR, n * GRAIN_TABLES_SECTOR, off, err);
         if (e != VIX_OK) {
             return e;
         }
+        if (i == first) {
+            off = next;
+        }
     }
-    return VIX_OK;
+    return store_write(g->x.store, snap->bytes + first * GRAIN_TABLES_SECTOR,
+                       (snap->nsectors - first) * GRAIN_TABLES_SECTOR, off, err);
 }
 
 /* Carries changed entries to the file, in the right order, without the barrier at the end. */
@@ -445,7 +451,7 @@ static VixError flush_tables_locked(struct grain_extent *g, struct err *err)
     grain_tables_snapshot_end(g->tables, &snap, e == VIX_OK);
     if (e != VIX_OK) {
         err_prefix(&local, "grain tables: ");
-        if (e != VIX_E_DISK_FULL) {
+        if (e != VIX_E_DISK_FULL && e != VIX_E_OUT_OF_MEMORY) {
             die(g, &local);
         }
         (void)err_set(err, e, "%s", local.text);

@@ -241,7 +241,7 @@ static VixError scan_entry(struct scan *c, uint64_t grain, uint32_t primary, uin
         return VIX_OK;
     }
     if (gte < s->h.overhead_sectors || gte <= GTE_ZERO || gte * SECTOR_SIZE >= atomic_load(&s->g.file_len) ||
-        gte + s->h.grain_sectors > GRAIN_FILE_SECTORS_LIMIT) {
+        gte + s->h.grain_sectors > GRAIN_FILE_SECTORS_MAX) {
         return needs_repair(s, err,
                             "it was not closed cleanly, and entry %" PRIu64 " of grain table %" PRIu64 " is %" PRIu64
                             ", outside of %" PRIu64 " to %" PRIu64,
@@ -293,7 +293,7 @@ static VixError scan_all(struct scan *c, uint64_t unit, struct err *err)
 {
     struct sparse_extent *s = c->s;
     uint64_t end = atomic_load(&s->g.file_len) / SECTOR_SIZE + 1 + s->h.grain_sectors; /* the last grain may be short */
-    uint64_t bytes = div_up(div_up(min_u64(end, GRAIN_FILE_SECTORS_LIMIT), unit), 8);
+    uint64_t bytes = div_up(div_up(min_u64(end, GRAIN_FILE_SECTORS_MAX), unit), 8);
     VixError e = VIX_OK;
 
     if (bytes > MAX_GRAIN_MAP_BYTES) {

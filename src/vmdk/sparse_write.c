@@ -107,13 +107,14 @@ struct copy_place {
     uint64_t gtes_per_gt;
 };
 
-static uint64_t table_sector_off(const void *ctx, uint64_t first_entry)
+static VixError table_sector_off(void *ctx, uint64_t first_entry, uint64_t *ret_off, struct err *err)
 {
     const struct copy_place *c = ctx;
-    uint64_t gt = first_entry / c->gtes_per_gt;
+    uint64_t gde = atomic_load_explicit(&c->gd[first_entry / c->gtes_per_gt], memory_order_acquire);
 
-    return (uint64_t)atomic_load_explicit(&c->gd[gt], memory_order_acquire) * SECTOR_SIZE +
-           first_entry % c->gtes_per_gt * 4;
+    (void)err;
+    *ret_off = gde * SECTOR_SIZE + first_entry % c->gtes_per_gt * 4;
+    return VIX_OK;
 }
 
 VixError sparse_write_tables(struct grain_extent *g, const struct grain_snapshot *snap, struct err *err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sparse_util.h - for the tests of sparse extents: builds them in any layout, reads them as a chain does, and proves
- * that a closed one is in order. Include after cmocka.h. */
+/* sparse_util.h - for the tests of sparse extents, hosted ones and COWD: builds them in any layout, reads them as a
+ * chain does, and proves that a closed one is in order. Include after cmocka.h. */
 #ifndef VIXDISK_TESTS_SPARSE_UTIL_H
 #define VIXDISK_TESTS_SPARSE_UTIL_H
 
@@ -10,12 +10,14 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "store/store.h"
+#include "vmdk/cowd_header.h"
 #include "vmdk/extent.h"
 #include "vmdk/sparse_header.h"
 
-/** How an extent is laid out. Zeros: as extent_sparse_create does. */
+/** How an extent is laid out. Zeros: as extent_sparse_create does. With cowd, only capacity and grain mean anything. */
 struct layout {
     const char *name;
+    bool cowd;
     uint64_t capacity;
     uint64_t grain;
     uint32_t gtes;
@@ -48,6 +50,22 @@ static inline void put_dir(struct store *st, const struct layout *l, const struc
     }
 }
 
+static inline void build_cowd(struct store *st, const struct layout *l)
+{
+    struct cowd_header h;
+    uint8_t bytes[COWD_HEADER_BYTES];
+
+    assert_int_equal(extent_cowd_create(st, l->capacity, NULL), VIX_OK);
+    if (l->grain > 0) {
+        cowd_header_new((uint32_t)l->capacity, &h);
+        h.grain_sectors = (uint32_t)l->grain;
+        h.gd_entries = (uint32_t)div_up(l->capacity, l->grain * COWD_GTES_PER_GT);
+        cowd_header_encode(&h, bytes);
+        assert_int_equal(store_write(st, bytes, sizeof bytes, 0, NULL), VIX_OK);
+        assert_int_equal(st->ops->flush(st, NULL), VIX_OK);
+    }
+}
+
 /** Fills an empty file with an empty extent. */
 static inline void build(struct store *st, const struct layout *l)
 {
@@ -55,6 +73,10 @@ static inline void build(struct store *st, const struct layout *l)
     uint8_t sector[512];
     uint64_t tables_room;
 
+    if (l->cowd) {
+        build_cowd(st, l);
+        return;
+    }
     if (l->grain == 0) {
         assert_int_equal(extent_sparse_create(st, l->capacity, l->descriptor ? "text" : NULL, 4, NULL), VIX_OK);
         return;
@@ -103,6 +125,32 @@ static inline struct sparse_header header_of(struct store *st)
     return h;
 }
 
+static inline bool is_cowd(struct store *st)
+{
+    return at_le32(st, 0) == COWD_MAGIC;
+}
+
+static inline struct cowd_header cowd_header_of(struct store *st)
+{
+    struct cowd_header h;
+    uint8_t bytes[COWD_HEADER_BYTES];
+    assert_int_equal(store_read(st, bytes, sizeof bytes, 0, NULL), VIX_OK);
+    assert_int_equal(cowd_header_parse(bytes, "x", &h, NULL), VIX_OK);
+    return h;
+}
+
+/** Opens an extent of either format. */
+static inline VixError open_either(const struct extent_open_params *p, struct extent **ret_x, struct err *err)
+{
+    uint8_t magic[4] = {0};
+    uint64_t got;
+    VixError e = store_read_some(p->store, magic, sizeof magic, 0, &got, err);
+    if (e != VIX_OK) {
+        return e;
+    }
+    return get_le32(magic) == COWD_MAGIC ? extent_cowd_open(p, ret_x, err) : extent_sparse_open(p, ret_x, err);
+}
+
 /** Reads as a chain does. */
 static inline VixError ext_read(struct extent *x, uint64_t sector, uint64_t n, uint8_t *buf, struct err *err)
 {
@@ -138,10 +186,62 @@ static inline int by_value(const void *a, const void *b)
     return va < vb ? -1 : va > vb;
 }
 
+struct place {
+    uint64_t sector, nsectors;
+};
+
+static inline int by_place(const void *a, const void *b)
+{
+    uint64_t va = ((const struct place *)a)->sector, vb = ((const struct place *)b)->sector;
+    return va < vb ? -1 : va > vb;
+}
+
+/** Proves that a file holds a COWD extent in order: grains and tables inside the file and disjoint, free space behind
+ * them, flag clear. Returns the number of grains that have a place. */
+static inline uint64_t check_cowd_file(struct store *st)
+{
+    struct cowd_header h = cowd_header_of(st);
+    uint64_t len, n = 0, grains = 0, count = div_up(h.capacity, h.grain_sectors);
+    struct place *places = calloc(count + h.gt_count + 1, sizeof *places);
+    uint8_t table[COWD_GTES_PER_GT * 4];
+
+    assert_non_null(places);
+    assert_int_equal(st->ops->size(st, &len, NULL), VIX_OK);
+    assert_false(h.unclean);
+    assert_true((uint64_t)h.free_sector * 512 <= len);
+    places[n++] = (struct place){0, h.gd_sector + h.gd_sectors};
+    for (uint64_t gt = 0; gt < h.gt_count; gt++) {
+        uint32_t gde = at_le32(st, h.gd_sector * 512 + gt * 4);
+        if (gde == 0) {
+            continue;
+        }
+        places[n++] = (struct place){gde, COWD_GT_SECTORS};
+        assert_int_equal(store_read(st, table, sizeof table, (uint64_t)gde * 512, NULL), VIX_OK);
+        for (uint64_t i = 0; i < COWD_GTES_PER_GT; i++) {
+            uint32_t gte = get_le32(table + i * 4);
+            if (gte != 0) {
+                assert_true(gt * COWD_GTES_PER_GT + i < count);
+                places[n++] = (struct place){gte, h.grain_sectors};
+                grains++;
+            }
+        }
+    }
+    qsort(places, n, sizeof *places, by_place);
+    for (uint64_t i = 1; i < n; i++) {
+        assert_true(places[i].sector >= places[i - 1].sector + places[i - 1].nsectors);
+    }
+    assert_true(places[n - 1].sector + places[n - 1].nsectors <= h.free_sector);
+    free(places);
+    return grains;
+}
+
 /** Proves that a file holds an extent in order: copies equal, grains inside the file, none twice, flag clear. Returns
  * the number of grains that have a place. */
 static inline uint64_t check_file(struct store *st)
 {
+    if (is_cowd(st)) {
+        return check_cowd_file(st);
+    }
     struct sparse_header h = header_of(st);
     uint64_t len, n = 0, count = div_up(h.capacity, h.grain_sectors);
     uint32_t *places = calloc(count + 1, sizeof *places);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* test_extent_sparse.c - hosted sparse extents in every layout against a plain array of bytes, and by hand where it
+/* test_extent_sparse.c - sparse extents in every layout against a plain array of bytes; hosted ones by hand where it
  * matters what is on disk. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@ static struct store *new_file(const char *name)
 static VixError try_open(struct store *st, bool writable, uint64_t nsectors, struct extent **ret_x, struct err *err)
 {
     struct extent_open_params p = {.store = st, .nsectors = nsectors, .writable = writable, .table_cache_bytes = 1};
-    return extent_sparse_open(&p, ret_x, err);
+    return open_either(&p, ret_x, err);
 }
 
 static struct extent *must_open(struct store *st, bool writable)
@@ -84,6 +84,7 @@ static void fill(uint8_t *buf, size_t len, uint64_t *seed, bool zeros)
 /* A range: mostly within a few grains, sometimes long, often aligned. */
 static void pick(const struct model *m, uint64_t grain, uint64_t *seed, uint64_t *sector, uint64_t *n)
 {
+    grain = max_u64(grain, 4);
     uint64_t max = rnd(seed) % 8 == 0 ? 40 * grain : 3 * grain;
     *sector = rnd(seed) % m->capacity;
     *n = 1 + rnd(seed) % max;
@@ -226,6 +227,10 @@ static const struct layout layouts[] = {
      .no_copy = true},
     {.name = "zero entries", .capacity = 9001, .grain = 16, .gtes = 128, .version = 2, .flags = KDMV_FLAG_ZERO_GTE},
     {.name = "grain 8192", .capacity = 20000, .grain = 8192, .gtes = 512, .version = 1},
+    {.name = "COWD", .cowd = true, .capacity = 3 * 4096 + 77},
+    {.name = "COWD, many pages", .cowd = true, .capacity = 30000},
+    {.name = "COWD, grain 8", .cowd = true, .capacity = 40003, .grain = 8},
+    {.name = "COWD, grain 2048", .cowd = true, .capacity = 9001, .grain = 2048},
 };
 
 static void every_layout_reads_what_was_written(void **state)

@@ -17,13 +17,15 @@
 #include "store/store_fault.h"
 
 #define MAX_STEPS 40u
-#define MAX_CAPACITY 4096u
+#define MAX_CAPACITY 10000u
 #define FRESH UINT32_MAX /* what the sector held before the run */
 
 static struct layout layouts[] = {
     {.name = "canonical", .capacity = 2000},
     {.name = "grain 8, scattered", .capacity = 3001, .grain = 8, .gtes = 128, .version = 1, .scattered = true},
     {.name = "tables missing", .capacity = 3001, .grain = 8, .gtes = 128, .version = 1, .missing_gts = 2},
+    {.name = "COWD", .cowd = true, .capacity = 4500},
+    {.name = "COWD, grain 2", .cowd = true, .capacity = 8500, .grain = 2},
 };
 
 struct step {
@@ -42,9 +44,10 @@ struct run {
 
 static void stamp(uint8_t *buf, uint64_t sector, uint32_t number)
 {
-    for (unsigned i = 0; i < 512; i += 16) {
-        put_le64(buf + i, sector + 1);
-        put_le64(buf + i + 8, number);
+    put_le64(buf, sector + 1);
+    put_le64(buf + 8, number);
+    for (unsigned i = 16; i < 512; i *= 2) {
+        memcpy(buf + i, buf, i);
     }
 }
 
@@ -72,7 +75,7 @@ static uint32_t number_of(const struct run *r, const uint8_t *buf, uint64_t sect
 
 static void plan(struct run *r, uint64_t seed)
 {
-    uint64_t capacity = r->layout->capacity, grain = r->layout->grain > 0 ? r->layout->grain : 128;
+    uint64_t capacity = r->layout->capacity, grain = r->layout->grain > 2 ? r->layout->grain : 128;
     for (r->nsteps = 0; r->nsteps < MAX_STEPS; r->nsteps++) {
         struct step *s = &r->steps[r->nsteps];
         *s = (struct step){.nsectors = 0};
@@ -105,7 +108,7 @@ static struct extent *open_in(struct store_fs *fs, const struct run *r, bool wri
         return NULL;
     }
     p.store = *ret_st;
-    if (extent_sparse_open(&p, &x, err) != VIX_OK) {
+    if (open_either(&p, &x, err) != VIX_OK) {
         store_close(*ret_st);
         return NULL;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* test_sparse_threads.c - many threads on one hosted sparse extent: writers in the same grains, in the same sectors,
+/* test_sparse_threads.c - many threads on one sparse extent: writers in the same grains, in the same sectors,
  * readers and flushes among them. Meant for the thread sanitizer too. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -117,7 +117,7 @@ static struct extent *must_open(struct store *st, bool writable)
 {
     struct extent_open_params p = {.store = st, .writable = writable, .table_cache_bytes = 1};
     struct extent *x = NULL;
-    assert_int_equal(extent_sparse_open(&p, &x, NULL), VIX_OK);
+    assert_int_equal(open_either(&p, &x, NULL), VIX_OK);
     x->below.read = read_parent;
     return x;
 }
@@ -163,7 +163,7 @@ static void run_threads(const struct layout *l)
         assert_int_equal(w[i].failures, 0);
     }
     assert_int_equal(x->ops->close(x, NULL), VIX_OK);
-    assert_true(check_file(st) > CAPACITY / l->grain / 2);
+    assert_true(check_file(st) > CAPACITY / max_u64(l->grain, 4) / 2);
     check_result(st, w);
     for (unsigned i = 0; i < NTHREADS; i++) {
         free(w[i].last);
@@ -183,6 +183,8 @@ static void threads_make_missing_tables_once(void **state)
 {
     (void)state;
     run_threads(&(struct layout){.capacity = CAPACITY, .grain = 16, .gtes = 128, .version = 1, .missing_gts = 1});
+    run_threads(&(struct layout){.cowd = true, .capacity = CAPACITY, .grain = 1});
+    run_threads(&(struct layout){.cowd = true, .capacity = CAPACITY, .grain = 2});
 }
 
 int main(void)
