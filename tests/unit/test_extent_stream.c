@@ -99,7 +99,7 @@ static void bytes_are_the_same_for_any_threads_and_calls(void **state)
     uint64_t size, size2;
 
     (void)state;
-    pull_all(s, content, n, 6, 1);
+    pull_all(s, content, n, 2, 1);
     uint8_t *expected = whole_file(s, &size);
     store_close(s);
     for (unsigned way = 0; way < 7; way++) {
@@ -107,9 +107,9 @@ static void bytes_are_the_same_for_any_threads_and_calls(void **state)
         static const uint64_t steps[] = {0, 0, 128, 1, 777, 4096, 100000};
         s = new_stream(fs, "b", n);
         if (steps[way] == 0) {
-            pull_all(s, content, n, 6, threads[way]);
+            pull_all(s, content, n, 2, threads[way]);
         } else {
-            write_all(s, content, n, steps[way], 6, threads[way]);
+            write_all(s, content, n, steps[way], 2, threads[way]);
         }
         uint8_t *found = whole_file(s, &size2);
         assert_int_equal(size2, size);
