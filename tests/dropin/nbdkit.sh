@@ -5,7 +5,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../lib/tap.sh"
 
-tree=$(realpath "$1")
+tree=$(cd "$STARTED_IN" && realpath "$1")
 VIXDISK=$(realpath "$tree/bin64/vixdisk")
 types='monolithic-sparse monolithic-flat split-sparse split-flat vmfs-flat vmfs-thin'
 # Debian's own python3 has the module nbd that upstream's tests use.
@@ -116,7 +116,9 @@ assert a == b, sorted(a ^ b)[:10]
 assert 0 < len(a) < size // CHUNK, "the image should have data and holes"
 PYTHON
 }
-for type in monolithic-sparse split-sparse vmfs-thin; do
+# nbdcopy writes the zeros too, which fills a thin disk: this one is made with its holes.
+"$VIXDISK" convert --quiet -f raw -t vmfsThin image thin.vmdk
+for type in monolithic-sparse split-sparse thin; do
     try "nbdinfo --map agrees with vixdisk map: $type" same_map "$type.vmdk"
 done
 

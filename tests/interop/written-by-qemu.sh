@@ -21,16 +21,16 @@ for ((i = 0; i < 200; i++)); do
 done >writes
 
 same_as_qemu_reads() { # file
-    rm -f theirs ours
-    qemu-img convert -f vmdk -O raw "$1" theirs && "$VIXDISK" convert --quiet -t raw "$1" ours && cmp theirs ours
+    rm -f theirs.img ours.img
+    qemu-img convert -f vmdk -O raw "$1" theirs.img && "$VIXDISK" convert --quiet -t raw "$1" ours.img && cmp theirs.img ours.img
 }
 compare_command() { # file
-    qemu-img convert -f vmdk -O raw "$1" theirs && "$VIXDISK" compare "$1" theirs
+    qemu-img convert -f vmdk -O raw "$1" theirs.img && "$VIXDISK" compare "$1" theirs.img
 }
 we_write_too() { # file: a disk of qemu's, written by us, is sound and the same to qemu
     "$VIXDISK" read -o 1M -n 3M image2 >piece && "$VIXDISK" write -o 777s "$1" <piece &&
-        qemu-img convert -f vmdk -O raw "$1" theirs && dd if=piece of=ours bs=512 seek=777 conv=notrunc status=none &&
-        cmp theirs ours
+        qemu-img convert -f vmdk -O raw "$1" theirs.img && dd if=piece of=ours.img bs=512 seek=777 conv=notrunc status=none &&
+        cmp theirs.img ours.img
 }
 "$VIXDISK" convert --quiet -f raw -t monolithicSparse image image2 || exit 1
 

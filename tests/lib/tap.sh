@@ -8,11 +8,13 @@
 #
 # Each prints a line "ok - ..." or "not ok - ...". The script's exit status is 0 only if something ran and nothing failed.
 # $TMP is a folder of the test's own, removed at the end; it is the present folder at the start.
-# $VIXDISK is the command under test, $SRC the source tree.
+# $VIXDISK is the command under test, $SRC the source tree, $STARTED_IN the folder in which the script was started.
 
 set -u
 SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${VIXDISK:=$SRC/build/release/tool/vixdisk}"
+VIXDISK=$(realpath "$VIXDISK")
+export STARTED_IN=$PWD
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/vixdisk-test.XXXXXX")
 cd "$TMP" || exit 1
 tap_ran=0
