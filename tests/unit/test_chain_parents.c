@@ -217,6 +217,8 @@ static void twenty_links_read_as_one_disk(void **state)
 static void random_operations_equal_a_model(void **state)
 {
     static uint8_t model[CAPACITY * SECTOR_SIZE], buf[CAPACITY * SECTOR_SIZE];
+    static const VixDiskLibDiskType types[] = {VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_SPLIT_SPARSE,
+                                               VIXDISKLIB_DISK_VMFS_SPARSE};
     unsigned seed = 20240611, links = 0;
     char path[32] = "r0.vmdk", next[32];
 
@@ -232,8 +234,7 @@ static void random_operations_equal_a_model(void **state)
         if (what == 0 && links < 12) {
             close_ok(c);
             (void)snprintf(next, sizeof next, "r%u.vmdk", ++links);
-            make_child(next, links % 3 == 0 ? VIXDISKLIB_DISK_SPLIT_SPARSE : VIXDISKLIB_DISK_MONOLITHIC_SPARSE, path,
-                       path);
+            make_child(next, types[links % 3], path, path);
             (void)snprintf(path, sizeof path, "%s", next);
             c = open_ok(path, CHAIN_WRITE);
         } else if (what == 1) {

@@ -356,6 +356,7 @@ static void any_failure_leaves_nothing(void **state)
         {VIXDISKLIB_DISK_VMFS_FLAT, 1000},
         {VIXDISKLIB_DISK_VMFS_THIN, 1000},
         {VIXDISKLIB_DISK_STREAM_OPTIMIZED, 1000},
+        {VIXDISKLIB_DISK_VMFS_SPARSE, 1000},
     };
     const uint32_t kinds = FAULT_ALL & ~(FAULT_UNLINK | FAULT_RESOLVE);
 
@@ -390,6 +391,39 @@ static void any_failure_leaves_nothing(void **state)
         }
         chain_files_free(files);
         assert_no_files("f.vmdk", &p);
+    }
+}
+
+/** Every type takes data in ascending order and gives it back after a reopen; a stream too, though its line says
+ * RDONLY. */
+static void every_type_holds_what_is_written(void **state)
+{
+    static uint8_t data[1000 * 512], back[sizeof data];
+    unsigned seed = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)(i / 512 % 300 < 128 ? 0 : rand_r(&seed));
+    }
+    for (int type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE; type <= VIXDISKLIB_DISK_VMFS_SPARSE; type++) {
+        struct create_params p = params_of((VixDiskLibDiskType)type, 1000);
+        struct chain *c = NULL;
+        char name[32];
+        (void)snprintf(name, sizeof name, "t%d.vmdk", type);
+        create_ok(name, &p);
+        assert_int_equal(chain_open(fs, name, CHAIN_WRITE, NULL, &c, NULL), VIX_OK);
+        assert_int_equal(chain_disk_type(c), type);
+        assert_int_equal(chain_is_ordered(c), type == VIXDISKLIB_DISK_STREAM_OPTIMIZED);
+        for (uint64_t sector = 0; sector < 1000; sector += 125) {
+            assert_int_equal(chain_write(c, sector, 125, data + sector * 512, NULL), VIX_OK);
+        }
+        assert_int_equal(chain_close(c, NULL), VIX_OK);
+        assert_int_equal(chain_open(fs, name, CHAIN_READ, NULL, &c, NULL), VIX_OK);
+        assert_int_not_equal(c->links[0]->desc->cid, CID_FRESH);
+        memset(back, 0xEE, sizeof back);
+        assert_int_equal(chain_read(c, 0, 1000, back, NULL), VIX_OK);
+        assert_memory_equal(back, data, sizeof data);
+        assert_int_equal(chain_close(c, NULL), VIX_OK);
     }
 }
 
@@ -438,6 +472,7 @@ int main(void)
         TEST(wrong_parameters_are_refused),
         TEST(nothing_is_overwritten),
         TEST(any_failure_leaves_nothing),
+        TEST(every_type_holds_what_is_written),
         TEST(progress_goes_from_0_to_100),
         TEST(a_full_disk_is_told_and_cleaned_up),
     };
