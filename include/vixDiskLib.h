@@ -532,7 +532,8 @@ typedef void (*VixDiskLibCompletionCB)(void *cbData, VixError result);
 VixError VixDiskLib_Init(uint32 majorVersion, uint32 minorVersion, VixDiskLibGenericLogFunc *log,
                          VixDiskLibGenericLogFunc *warn, VixDiskLibGenericLogFunc *panic, const char *libDir);
 
-/** Starts the library; the first call, once per process, repeatable after a failure.
+/** Starts the library; the first call, once per process, repeatable after a failure. While it is started, another call
+ * sets the callbacks and the version anew; one VixDiskLib_Exit ends it.
  * @majorVersion @minorVersion the interface that the program was written for: up to 8.x; newer is VIX_E_NOT_SUPPORTED.
  * @log @warn @panic take messages (news; failures; never used by this library); NULL is silent.
  * @libDir the install root, or NULL. @configFile lines of name=value, or NULL; a named file that cannot be read is an
@@ -542,7 +543,7 @@ VixError VixDiskLib_InitEx(uint32 majorVersion, uint32 minorVersion, VixDiskLibG
                            VixDiskLibGenericLogFunc *warn, VixDiskLibGenericLogFunc *panic, const char *libDir,
                            const char *configFile);
 
-/** Ends the library. Disks and connections that are still open are closed. */
+/** Ends the library. Disks and connections that are still open are closed. From within a callback it does nothing. */
 void VixDiskLib_Exit(void);
 
 /** The transports of this build, in the order in which they are tried, separated by colons. The string is the
@@ -565,7 +566,8 @@ VixError VixDiskLib_Connect(const VixDiskLibConnectParams *connectParams, VixDis
 VixError VixDiskLib_ConnectEx(const VixDiskLibConnectParams *connectParams, Bool readOnly, const char *snapshotRef,
                               const char *transportModes, VixDiskLibConnection *connection);
 
-/** Ends a connection; disks still open on it are closed first. */
+/** Ends a connection; disks still open on it are closed first, and the first failure of one is returned.
+ * Return: VIX_E_OBJECT_IS_BUSY from a callback of one of its disks, as VixDiskLib_Close. */
 VixError VixDiskLib_Disconnect(VixDiskLibConnection connection);
 
 /** Keeps a virtual machine from being moved until VixDiskLib_EndAccess. Harmless for local disks.
@@ -604,7 +606,8 @@ VixError VixDiskLib_CreateChild(VixDiskLibHandle diskHandle, const char *childPa
 VixError VixDiskLib_Open(const VixDiskLibConnection connection, const char *path, uint32 flags,
                          VixDiskLibHandle *diskHandle);
 
-/** Closes a disk after its unfinished requests have ended. The handle is gone whatever is returned. */
+/** Closes a disk after its unfinished requests and running calls have ended. The handle is gone whatever is returned,
+ * but for VIX_E_OBJECT_IS_BUSY: the call came from a callback of the disk itself, and nothing has happened. */
 VixError VixDiskLib_Close(VixDiskLibHandle diskHandle);
 
 /** Tells about an open disk. @info set to a struct for VixDiskLib_FreeInfo. */
@@ -701,7 +704,8 @@ VixError VixDiskLib_CheckRepair(const VixDiskLibConnection connection, const cha
 VixError VixDiskLib_Reparent(const VixDiskLibConnection connection, const char *path, const char *parentHint);
 
 /** The parts of a disk that hold data, in chunks; what is not listed reads as zeros.
- * @startSector a multiple of chunkSize below the capacity; @numSectors a multiple of it, clipped at the capacity;
+ * @startSector a multiple of chunkSize below the capacity; @numSectors a multiple of it, or reaching the end; clipped
+ * at the capacity;
  * @chunkSize at least VIXDISKLIB_MIN_CHUNK_SIZE; at most VIXDISKLIB_MAX_CHUNK_NUMBER chunks.
  * @blockList set to a list for VixDiskLib_FreeBlockList. */
 VixError VixDiskLib_QueryAllocatedBlocks(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,

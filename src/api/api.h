@@ -101,9 +101,6 @@ VixError connection_close_slot(struct slot *slot, const char *name);
 /** VIX_OK for a path that can be one of a local disk. */
 VixError local_path_check(const char *path, struct err *err);
 
-/** What a client wants to be created, checked as far as the interface tells. */
-VixError read_create_params(const VixDiskLibCreateParams *from, struct create_params *ret_params, struct err *err);
-
 /** VIX_E_INVALID_ARG if the target of a copy is a file of its source. */
 VixError check_is_not_source(struct disk *src, const char *dst_path, struct err *err);
 

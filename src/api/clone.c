@@ -3,25 +3,45 @@
 #include "api/api.h"
 
 #include "api/progress.h"
-#include "base/cleanup.h"
+#include "base/config.h"
 #include "ops/ops.h"
 #include "store/store.h"
 #include "vmdk/create.h"
 
-/** What a clone is to be: type, adapter and hardware version are the client's; its capacity counts for nothing, because
- * the clone has the source's. Without a description the clone is like the source. */
-static VixError clone_params(struct disk *src, const VixDiskLibCreateParams *wanted, struct create_params *ret_params,
-                             struct err *err)
+/** The type of a clone for which the client names none. */
+static VixError type_of_disk(struct disk *d, VixDiskLibDiskType *ret_type, struct err *err)
 {
     struct disk_info info;
 
-    if (wanted != NULL) {
-        return read_create_params(wanted, ret_params, err);
+    VixError code = d->ops->info(d, &info, err);
+    if (code != VIX_OK) {
+        return code;
     }
-    VixError code = src->ops->info(src, &info, err);
+    disk_info_done(&info);
+    if (create_type_of(info.type) == NULL) {
+        return err_set(err, VIX_E_INVALID_ARG, "the disk is of a type that cannot be created: a type has to be named");
+    }
+    *ret_type = info.type;
+    return VIX_OK;
+}
+
+/** What a clone is to be: type, adapter and hardware version are the client's; its capacity and sector sizes count for
+ * nothing, because the clone has the source's. Without a description the clone is like the source. */
+static VixError clone_params(struct disk *src, const VixDiskLibCreateParams *wanted, struct create_params *ret_params,
+                             struct err *err)
+{
+    struct create_params p = {.allow_over_2tb = config_bool(CONFIG_ALLOW_OVER_2TB, false)};
+    VixError code = VIX_OK;
+
+    if (wanted != NULL) {
+        p.type = wanted->diskType;
+        p.adapter = wanted->adapterType;
+        p.hw_version = wanted->hwVersion;
+    } else {
+        code = type_of_disk(src, &p.type, err);
+    }
     if (code == VIX_OK) {
-        *ret_params = (struct create_params){.type = info.type, .adapter = info.info.adapterType};
-        disk_info_done(&info);
+        *ret_params = p;
     }
     return code;
 }
@@ -105,23 +125,6 @@ VixError VixDiskLib_Clone(const VixDiskLibConnection dstConnection, const char *
     }
     progress_end(&progress, code);
     return call_end(&call, code);
-}
-
-/** The type of a clone for which the client names none. */
-static VixError type_of_disk(struct disk *d, VixDiskLibDiskType *ret_type, struct err *err)
-{
-    struct disk_info info;
-
-    VixError code = d->ops->info(d, &info, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    disk_info_done(&info);
-    if (create_type_of(info.type) == NULL) {
-        return err_set(err, VIX_E_INVALID_ARG, "the disk is of a type that cannot be created: a type has to be named");
-    }
-    *ret_type = info.type;
-    return VIX_OK;
 }
 
 VixError VixDiskLib_SpaceNeededForClone(VixDiskLibHandle diskHandle, VixDiskLibDiskType cloneDiskType,

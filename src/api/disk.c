@@ -195,7 +195,8 @@ static VixError read_sector_sizes(const VixDiskLibCreateParams *from, struct cre
     return VIX_OK;
 }
 
-VixError read_create_params(const VixDiskLibCreateParams *from, struct create_params *ret_params, struct err *err)
+static VixError read_create_params(const VixDiskLibCreateParams *from, struct create_params *ret_params,
+                                   struct err *err)
 {
     struct create_params p = {
         .type = from->diskType,

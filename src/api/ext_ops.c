@@ -41,18 +41,9 @@ static VixError read_params(const VixDiskLibExt_ConvertParams *from, VixDiskLibE
     return VIX_OK;
 }
 
-/** Adapter and hardware version that are not named are the source's. */
-static VixError target_of(struct disk *src, const char *path, const VixDiskLibExt_ConvertParams *p,
-                          struct convert_target *ret_target, struct err *err)
+static struct convert_target target_of(const char *path, const VixDiskLibExt_ConvertParams *p)
 {
-    struct disk_info info;
-
-    VixError code = src->ops->info(src, &info, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    disk_info_done(&info);
-    *ret_target = (struct convert_target){
+    return (struct convert_target){
         .path = path,
         .fd = path == NULL ? p->fd : -1,
         .raw = p->raw != 0,
@@ -60,15 +51,11 @@ static VixError target_of(struct disk *src, const char *path, const VixDiskLibEx
         .keep_existing = p->keepExisting != 0,
         .target_is_zero = p->targetIsZero != 0,
         .params = {.type = p->diskType,
-                   .adapter = p->adapterType != 0 ? p->adapterType : info.info.adapterType,
+                   .adapter = p->adapterType,
                    .hw_version = p->hwVersion,
                    .allow_over_2tb = config_bool(CONFIG_ALLOW_OVER_2TB, false)},
         .tuning = {.level = p->level, .threads = p->threads},
     };
-    if (ret_target->params.adapter == VIXDISKLIB_ADAPTER_UNKNOWN) {
-        ret_target->params.adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC;
-    }
-    return VIX_OK;
 }
 
 VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const VixDiskLibExt_ConvertParams *params,
@@ -77,7 +64,6 @@ VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const 
     struct api_call call;
     struct disk *d;
     VixDiskLibExt_ConvertParams p = {0};
-    struct convert_target target;
     struct bytes_progress told = {.func = progress, .data = data};
 
     VixError code = call_on_disk(&call, __func__, src, &d);
@@ -86,12 +72,10 @@ VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const 
     }
     if (code == VIX_OK) {
         call.place = dstPath != NULL ? dstPath : d->path;
-        code = target_of(d, dstPath, &p, &target, &call.err);
-    }
-    if (code == VIX_OK && dstPath != NULL) {
-        code = check_is_not_source(d, dstPath, &call.err);
+        code = dstPath != NULL ? check_is_not_source(d, dstPath, &call.err) : VIX_OK;
     }
     if (code == VIX_OK) {
+        struct convert_target target = target_of(dstPath, &p);
         code = ops_convert(store_fs_local(), d, &target, progress_of(&told), &call.err);
     }
     return call_end(&call, code);

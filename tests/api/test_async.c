@@ -100,6 +100,25 @@ static void callbacks_of_the_60_interface_get_their_result(void **state)
 }
 #endif
 
+static void a_failed_request_tells_code_and_sentence(void **state)
+{
+    struct counter c = {0};
+    uint8 buf[512];
+
+    (void)state;
+    make_disk(conn, in_folder("cut.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_FLAT, CAPACITY);
+    VixDiskLibHandle h = open_disk(conn, in_folder("cut.vmdk"), VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+    assert_int_equal(truncate(in_folder("cut-flat.vmdk"), 512), 0);
+    forget_messages();
+    assert_code(VixDiskLib_ReadAsync(h, 9, 1, buf, count_end, &c), VIX_ASYNC);
+    assert_code(VixDiskLib_Wait(h), VIX_OK);
+    assert_int_equal(atomic_load(&c.failed), 1);
+    assert_int_equal(warn_count(), 1);
+    assert_true(warn_has("VixDiskLib_ReadAsync: "));
+    assert_true(warn_has("cut-flat.vmdk"));
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+}
+
 /** What a callback does with the library while it runs. */
 struct inside {
     VixDiskLibHandle own;
@@ -452,6 +471,7 @@ int main(void)
 #if defined(__x86_64__) || defined(__aarch64__)
         cmocka_unit_test(callbacks_of_the_60_interface_get_their_result),
 #endif
+        cmocka_unit_test(a_failed_request_tells_code_and_sentence),
         cmocka_unit_test(callbacks_may_call_the_library),
         cmocka_unit_test(a_callback_may_start_the_next_request),
         cmocka_unit_test(close_waits_for_requests),

@@ -197,6 +197,30 @@ static void disconnect_closes_its_disks_only(void **state)
     assert_code(VixDiskLib_Disconnect(b), VIX_OK);
 }
 
+static void there_is_a_limit_to_connections(void **state)
+{
+    VixDiskLibConnection *c = calloc(65537, sizeof *c);
+    unsigned n = 0;
+
+    (void)state;
+    assert_non_null(c);
+    VixDiskLib_Exit();
+    start_library();
+    while (n < 65537 && VixDiskLib_Connect(NULL, &c[n]) == VIX_OK) {
+        n++;
+    }
+    assert_int_equal(n, 65536);
+    assert_null(c[n]);
+    assert_true(warn_has("(VIX_E_TOO_MANY_HANDLES, 1002)"));
+    assert_code(VixDiskLib_Disconnect(c[12345]), VIX_OK);
+    assert_code(VixDiskLib_Connect(NULL, &c[n]), VIX_OK);
+    assert_ptr_not_equal(c[n], c[12345]);
+    assert_code(VixDiskLib_Disconnect(c[12345]), VIX_E_DISK_INVALID_CONNECTION);
+    VixDiskLib_Exit();
+    free(c);
+    start_library();
+}
+
 static int setup(void **state)
 {
     int result = env_setup(state);
@@ -216,6 +240,7 @@ int main(void)
         cmocka_unit_test(null_connections_and_stale_ones_are_errors),
         cmocka_unit_test(a_read_only_connection_opens_read_only),
         cmocka_unit_test(disconnect_closes_its_disks_only),
+        cmocka_unit_test(there_is_a_limit_to_connections),
     };
     return cmocka_run_group_tests_name("connect", tests, setup, env_done);
 }

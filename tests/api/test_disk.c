@@ -3,6 +3,7 @@
 #include "env.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -204,9 +205,36 @@ static void what_is_no_disk_is_refused(void **state)
     make_file("empty.vmdk", "");
     assert_code(open_code(conn, in_folder("text.vmdk"), 0), VIX_E_DISK_INVALIDDISK);
     assert_code(open_code(conn, in_folder("empty.vmdk"), 0), VIX_E_DISK_INVALIDDISK);
-    assert_int_not_equal(open_code(conn, in_folder(""), 0), VIX_OK);
+    assert_int_equal(mkdir(in_folder("folder.vmdk"), 0700), 0);
+    assert_int_equal(mkfifo(in_folder("fifo.vmdk"), 0600), 0);
+    assert_code(open_code(conn, in_folder("folder.vmdk"), 0), VIX_E_INCORRECT_FILE_TYPE);
+    assert_code(open_code(conn, in_folder("fifo.vmdk"), VIXDISKLIB_FLAG_OPEN_READ_ONLY), VIX_E_INCORRECT_FILE_TYPE);
     assert_code(open_code(conn, "[datastore1] vm/disk.vmdk", 0), VIX_E_INVALID_ARG);
     assert_non_null(strstr(VixDiskLibExt_LastErrorDetail(), "datastore"));
+}
+
+static void too_many_files_have_their_code(void **state)
+{
+    struct rlimit limit;
+    uint8 buf[512];
+
+    (void)state;
+    make_disk(conn, in_folder("fds.vmdk"), VIXDISKLIB_DISK_SPLIT_FLAT, 2 * 2047 * MIB_SECTORS + 1);
+    VixDiskLibHandle h = open_disk(conn, in_folder("fds.vmdk"), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(next >= 0);
+    assert_int_equal(close(next), 0);
+    const struct rlimit few = {.rlim_cur = (rlim_t)next, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_code(open_code(conn, in_folder("kinds.vmdk"), 0), VIX_E_DISK_TOOMANYOPENFILES);
+    assert_code(VixDiskLib_Read(h, 0, 1, buf), VIX_OK);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+    assert_code(VixDiskLib_Unlink(conn, in_folder("fds.vmdk")), VIX_OK);
+    int again = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(again <= next); /* nothing was left open */
+    assert_int_equal(close(again), 0);
 }
 
 static void create_never_replaces_a_file(void **state)
@@ -504,6 +532,23 @@ static void details_of_a_disk(void **state)
     assert_code(VixDiskLib_Close(h), VIX_OK);
 }
 
+static void a_file_cut_short_is_a_failed_read(void **state)
+{
+    uint8 buf[512];
+
+    (void)state;
+    make_disk(conn, in_folder("cut.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_FLAT, MIB_SECTORS);
+    VixDiskLibHandle h = open_disk(conn, in_folder("cut.vmdk"), VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+    assert_int_equal(truncate(in_folder("cut-flat.vmdk"), 512), 0);
+    forget_messages();
+    assert_code(VixDiskLib_Read(h, 0, 1, buf), VIX_OK);
+    assert_code(VixDiskLib_Read(h, 1, 1, buf), VIX_E_HOST_FILE_ERROR_EOF);
+    assert_int_equal(warn_count(), 1);
+    assert_true(warn_has("cut-flat.vmdk"));
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+    assert_int_not_equal(open_code(conn, in_folder("cut.vmdk"), 0), VIX_OK);
+}
+
 static void over_two_terabytes_needs_the_key(void **state)
 {
     VixDiskLibCreateParams p = {.diskType = VIXDISKLIB_DISK_SPLIT_SPARSE,
@@ -542,6 +587,7 @@ int main(void)
         cmocka_unit_test(ranges_are_checked),
         cmocka_unit_test(failures_are_told_once_with_place_and_code),
         cmocka_unit_test(what_is_no_disk_is_refused),
+        cmocka_unit_test(too_many_files_have_their_code),
         cmocka_unit_test(create_never_replaces_a_file),
         cmocka_unit_test(create_reads_as_much_as_the_program_has),
         cmocka_unit_test(create_tells_its_progress_to_the_end),
@@ -554,6 +600,7 @@ int main(void)
         cmocka_unit_test(a_renamed_disk_is_whole),
         cmocka_unit_test(raw_images_are_disks_too),
         cmocka_unit_test(details_of_a_disk),
+        cmocka_unit_test(a_file_cut_short_is_a_failed_read),
         cmocka_unit_test(over_two_terabytes_needs_the_key),
     };
     return cmocka_run_group_tests_name("disk", tests, setup, env_done);
