@@ -277,7 +277,6 @@ VixError link_files_write_text(struct store_fs *fs, const char *path, const char
     }
     if (code != VIX_OK) {
         (void)fs->ops->unlink(fs, temp, NULL);
-        return code;
     }
-    return fs->ops->sync_folder(fs, path, err);
+    return code;
 }

@@ -41,8 +41,8 @@ VixError link_files_remove_extents(struct store_fs *fs, const struct link_files 
 VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, bool replace,
                          struct err *err);
 
-/** Puts text into a file that takes the place of path, all or nothing. @replace: over an existing one; else
- * VIX_E_FILE_ALREADY_EXISTS. */
+/** Puts text into a file that takes the place of path, all or nothing; the folder is not synced yet. @replace: over an
+ * existing one; else VIX_E_FILE_ALREADY_EXISTS. */
 VixError link_files_write_text(struct store_fs *fs, const char *path, const char *text, size_t len, uint32_t mode,
                                bool replace, struct err *err);
 

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "ops/link_files.h"
+#include "vmdk/create.h"
 
 #define VMDK_SUFFIX ".vmdk"
 
@@ -27,6 +28,8 @@ struct move_plan {
     struct link_files *lf;
     const char *new_path;
     bool replace;
+    bool switched;      /* a descriptor with the new names is in place */
+    bool old_gone;      /* and none with the old ones */
     struct move *moves; /* one for each extent, then the change-tracking file */
     size_t count;
 };
@@ -39,13 +42,15 @@ static size_t stem_len(const char *base)
     return len > tail && text_equal_nocase(base + len - tail, VMDK_SUFFIX) ? len - tail : len;
 }
 
-/** The tail of a file whose name does not begin as its descriptor's does. */
+/** The tail of a file whose name is not its descriptor's with something behind a dash. */
 static char *canonical_tail(const struct descriptor *d, size_t index, struct err *err)
 {
     switch (d->extents[index].type) {
     case EXTENT_FLAT:
     case EXTENT_VMFS:
-        return d->extent_count == 1 ? alloc_text("-flat.vmdk", err) : alloc_printf(err, "-f%03zu.vmdk", index + 1);
+        return d->extent_count > 1 || disk_type_of(d->create_type, false) == VIXDISKLIB_DISK_SPLIT_FLAT
+                   ? alloc_printf(err, "-f%03zu.vmdk", index + 1)
+                   : alloc_text("-flat.vmdk", err);
     case EXTENT_VMFSSPARSE:
         return alloc_text("-delta.vmdk", err);
     case EXTENT_SESPARSE:
@@ -64,7 +69,7 @@ static char *new_name(const struct move_plan *p, const char *from, size_t index,
     size_t stem = stem_len(old_base);
     CLEANUP_FREE char *tail = NULL;
 
-    if (strncmp(base, old_base, stem) == 0 && strcmp(base, old_base) != 0) {
+    if (strncmp(base, old_base, stem) == 0 && base[stem] == '-') {
         tail = alloc_text(base + stem, err);
     } else {
         tail =
@@ -228,7 +233,7 @@ static VixError make_names(struct move_plan *p, struct err *err)
     return p->fs->ops->sync_folder(p->fs, p->new_path, err);
 }
 
-/** The new descriptor appears, the old one goes. A disk with two descriptors must not stay behind. */
+/** The new descriptor appears, then the old one goes. */
 static VixError switch_descriptors(struct move_plan *p, struct err *err)
 {
     bool same = strcmp(p->lf->path, p->new_path) == 0;
@@ -240,28 +245,36 @@ static VixError switch_descriptors(struct move_plan *p, struct err *err)
     if (code == VIX_OK) {
         code = link_files_write_text(fs, p->new_path, text, len, p->lf->mode, p->replace, err);
     }
-    if (code != VIX_OK || same) {
-        return code;
-    }
-    code = fs->ops->unlink(fs, p->lf->path, err);
     if (code != VIX_OK) {
-        (void)fs->ops->unlink(fs, p->new_path, NULL);
         return code;
     }
-    return fs->ops->sync_folder(fs, p->lf->path, err);
+    p->switched = true;
+    code = fs->ops->sync_folder(fs, p->new_path, err);
+    if (code == VIX_OK && !same) {
+        code = fs->ops->unlink(fs, p->lf->path, err);
+    }
+    if (code != VIX_OK && !same && !p->replace) {
+        /* a disk with two descriptors must not stay behind */
+        p->switched = fs->ops->unlink(fs, p->new_path, NULL) != VIX_OK;
+    }
+    p->old_gone = code == VIX_OK;
+    return code;
 }
 
+/** Nothing needs the old names any more; where one stays, the disk is no worse for it. */
 static VixError drop_old_names(struct move_plan *p, struct err *err)
 {
-    VixError code = VIX_OK;
+    VixError first = p->fs->ops->sync_folder(p->fs, p->lf->path, err);
 
     for (size_t i = 0; i < p->count; i++) {
         const struct move *m = &p->moves[i];
-        if (m->done && !m->renamed && code == VIX_OK) {
-            code = p->fs->ops->unlink(p->fs, m->from, err);
+        if (m->done && !m->renamed) {
+            VixError code = p->fs->ops->unlink(p->fs, m->from, first == VIX_OK ? err : NULL);
+            first = first == VIX_OK ? code : first;
         }
     }
-    return code == VIX_OK ? p->fs->ops->sync_folder(p->fs, p->lf->path, err) : code;
+    VixError code = p->fs->ops->sync_folder(p->fs, p->lf->path, first == VIX_OK ? err : NULL);
+    return first == VIX_OK ? code : first;
 }
 
 static VixError move_set(struct move_plan *p, struct err *err)
@@ -271,11 +284,10 @@ static VixError move_set(struct move_plan *p, struct err *err)
     if (code == VIX_OK) {
         code = switch_descriptors(p, err);
     }
-    if (code != VIX_OK) {
+    if (!p->switched) {
         take_back(p);
-        return code;
     }
-    return drop_old_names(p, err);
+    return p->old_gone ? drop_old_names(p, err) : code;
 }
 
 /* ---- a disk of one file ---- */

@@ -38,8 +38,8 @@ VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert
                      struct ops_progress progress, struct err *err);
 
 /** Bytes of storage that a copy of src in a type (UNKNOWN: the type of src; or raw) would take: *ret_required as it is,
- * *ret_full with every sector allocated. Reads all data, and compresses it for streamOptimized; only types that take all
- * their space at once are answered without. A stream cannot be measured: VIX_E_NOT_SUPPORTED. */
+ * *ret_full with every sector allocated. Reads all data, and compresses it for streamOptimized; only types that take
+ * all their space at once are answered without. A stream cannot be measured: VIX_E_NOT_SUPPORTED. */
 VixError ops_measure(struct disk *src, VixDiskLibDiskType type, bool raw, uint64_t *ret_required, uint64_t *ret_full,
                      struct err *err);
 
