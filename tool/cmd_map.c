@@ -8,7 +8,6 @@
 
 #include "commands.h"
 #include "json.h"
-#include "progress.h"
 #include "text.h"
 
 struct map_args {
@@ -57,6 +56,7 @@ struct map_output {
     VixDiskLibExt_Run last; /* grows until a run comes that cannot be merged; lengthBytes 0: none yet */
     uint64_t totals[KIND_COUNT];
     uint64_t printed;
+    bool vmdk;
     void (*print)(struct map_output *out, const VixDiskLibExt_Run *run);
 };
 
@@ -68,12 +68,19 @@ static enum run_kind kind_of(const VixDiskLibExt_Run *run)
     return run->present ? KIND_ZERO : KIND_HOLE_ZERO;
 }
 
+/** What qemu-img calls data: also a hole in a flat extent, since the format has a place for those bytes; not one in a
+ * raw image. */
+static bool is_data(const struct map_output *out, const VixDiskLibExt_Run *run)
+{
+    return run->data || (out->vmdk && run->hasOffset);
+}
+
 static void print_run_json(struct map_output *out, const VixDiskLibExt_Run *run)
 {
     printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %d, \"present\": %s, \"zero\": %s, "
            "\"data\": %s",
            out->printed == 0 ? "[" : ",\n", (uint64_t)run->startBytes, (uint64_t)run->lengthBytes, run->depth,
-           run->present ? "true" : "false", run->zero ? "true" : "false", run->data ? "true" : "false");
+           run->present ? "true" : "false", run->zero ? "true" : "false", is_data(out, run) ? "true" : "false");
     if (run->hasOffset) {
         printf(", \"offset\": %" PRIu64, (uint64_t)run->offsetBytes);
     }
@@ -129,7 +136,7 @@ static Bool take_run(void *data, const VixDiskLibExt_Run *run)
         emit(out);
         out->last = *run;
     }
-    return !ferror(stdout) && stop_signal() == 0;
+    return !ferror(stdout);
 }
 
 static void print_totals(const struct map_output *out, uint64_t len)
@@ -183,10 +190,18 @@ static int show(struct cli *cli, const struct map_args *args, const char *path, 
     if (status != STATUS_DONE) {
         return status;
     }
-    struct map_output out = {.print = args->totals       ? add_run_total
+    VixDiskLibExt_Details *details = NULL;
+    VixError code = VixDiskLibExt_GetDetails(disk, &details);
+    if (code != VIX_OK) {
+        return fail(cli, path, code);
+    }
+    bool vmdk = details->numLinks > 0;
+    VixDiskLibExt_FreeDetails(details);
+    struct map_output out = {.vmdk = vmdk,
+                             .print = args->totals       ? add_run_total
                                       : cli->common.json ? print_run_json
                                                          : print_run_human};
-    VixError code = VixDiskLibExt_Map(disk, off / SECTOR_BYTES, len / SECTOR_BYTES, take_run, &out);
+    code = VixDiskLibExt_Map(disk, off / SECTOR_BYTES, len / SECTOR_BYTES, take_run, &out);
     if (code != VIX_OK && !ferror(stdout)) {
         return fail(cli, path, code);
     }

@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# create, info, meta, rename, rm: a disk's life without contents.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../lib/tap.sh"
+. "$SRC/tests/cli/lib.sh"
+
+info_is() { # file expression
+    json_of "$2" "$VIXDISK" info --json "$1"
+}
+for type in $WRITABLE streamOptimized; do
+    try "$type: create" "$VIXDISK" create -t "$type" -s 20M "$type.vmdk"
+    [ "$type" = streamOptimized ] && continue # a stream that was never written has no end yet
+    try "$type: info" info_is "$type.vmdk" "d['virtual-size'] == 20 << 20 and d['format'] == 'vmdk' and
+        d['format-specific']['data']['create-type'] == '$type' and d['adapter-type'] == 'lsilogic'"
+    try "$type: reads as zeros" cmp -n 20971520 <("$VIXDISK" read "$type.vmdk") /dev/zero
+    case $type in
+        vmfs*) ;; # qemu-img knows these, but calls them by another name
+        *) try "$type: qemu-img reads it" qemu-img info -f vmdk "$type.vmdk" ;;
+    esac
+    try "$type: never replaces a file" fails_with 1 \
+        "vixdisk: create: $type.vmdk: VIX_E_FILE_ALREADY_EXISTS \(12\): .*" "$VIXDISK" create -t "$type" -s 1M "$type.vmdk"
+    try "$type: it is still there" info_is "$type.vmdk" "d['virtual-size'] == 20 << 20"
+done
+
+spelling() { # spelling type
+    rm -f s*.vmdk
+    "$VIXDISK" create -t "$1" s.vmdk 1M && info_is s.vmdk "d['format-specific']['data']['create-type'] == '$2'"
+}
+try "type monolithic-sparse" spelling monolithic-sparse monolithicSparse
+try "type MONOLITHICFLAT" spelling MONOLITHICFLAT monolithicFlat
+try "type split-flat" spelling split-flat twoGbMaxExtentFlat
+try "type 2gbsparse" spelling 2gbsparse twoGbMaxExtentSparse
+try "type vmfs-thin" spelling vmfs-thin vmfsThin
+try "type vmfs-flat" spelling vmfs-flat vmfs
+rm -f s*.vmdk
+
+adapter() { # word
+    rm -f a.vmdk
+    "$VIXDISK" create -a "$1" -H 7 a.vmdk 1M && info_is a.vmdk "d['adapter-type'] == '$1' and d['hw-version'] == '7'"
+}
+for word in ide buslogic lsilogic; do
+    try "adapter $word, hardware 7" adapter $word
+done
+
+try "an unknown folder" fails_with 1 'vixdisk: create: none/x.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*' \
+    "$VIXDISK" create none/x.vmdk 1M
+try "a hosted disk over 2 TB needs to be allowed" fails_with 1 \
+    'vixdisk: create: big.vmdk: VIX_E_FILE_TOO_BIG \(21\): .*vixdisk\.allowHostedOver2TB.*' \
+    "$VIXDISK" create big.vmdk 3T
+try "nothing is left of it" test "$(files_like 'big*')" -eq 0
+too_big_json() {
+    local status=0
+    "$VIXDISK" create --json big.vmdk 3T >out 2>err || status=$?
+    cat out err
+    [ "$status" -eq 1 ] && [ ! -s err ] && json out "d['code'] == 21 and d['name'] == 'VIX_E_FILE_TOO_BIG' and
+        'big.vmdk' in d['message'] and d['retryable'] is False and len(d) == 4"
+}
+try "a failure as JSON" too_big_json
+
+# ---- info for people ----
+human() { "$VIXDISK" info "$1" >out && cat out && grep -q '20 MiB (20971520 bytes)' out && grep -q "$2" out; }
+try "info for people" human monolithicSparse.vmdk 'monolithicSparse, CID'
+try "info for people: extents" human twoGbMaxExtentFlat.vmdk 'RW *FLAT .*twoGbMaxExtentFlat-f001.vmdk'
+try "info of a file that is not there" fails_with 1 'vixdisk: info: none.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*' \
+    "$VIXDISK" info none.vmdk
+
+same_shape() { # file: all that qemu-img tells, we tell too, with the same value
+    qemu-img info --output=json -f vmdk "$1" >theirs && "$VIXDISK" info --json "$1" >ours &&
+        /usr/bin/python3 - <<'PYTHON'
+import json, sys
+def check(theirs, ours, at):
+    if isinstance(theirs, dict):
+        for key in theirs:
+            if key not in ours:
+                sys.exit("%s.%s is missing" % (at, key))
+            check(theirs[key], ours[key], at + "." + key)
+    elif isinstance(theirs, list):
+        assert len(theirs) == len(ours), at
+        for i, pair in enumerate(zip(theirs, ours)):
+            check(pair[0], pair[1], "%s[%d]" % (at, i))
+    elif theirs != ours and not (at.endswith(".format") and theirs == ""):
+        sys.exit("%s: %r there, %r here" % (at, theirs, ours))
+check(json.load(open("theirs")), json.load(open("ours")), "")
+PYTHON
+}
+for type in monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat; do
+    try "$type: info --json has all that qemu-img tells" same_shape "$type.vmdk"
+done
+
+# ---- meta ----
+disk=monolithicSparse.vmdk
+meta_is() { [ "$("$VIXDISK" meta "$1" "$2")" = "$3" ]; }
+try "meta reads a key" meta_is $disk adapterType lsilogic
+try "meta writes a key" "$VIXDISK" meta $disk comment 'two words'
+try "meta reads it back" meta_is $disk comment 'two words'
+try "meta replaces a key" "$VIXDISK" meta $disk comment other
+try "meta reads the new value" meta_is $disk comment other
+try "meta lists as JSON" json_of "d['comment'] == 'other' and 'uuid' in d" "$VIXDISK" meta --json $disk
+meta_list() { "$VIXDISK" meta $disk >out && cat out && grep -qx 'comment = other' out; }
+try "meta lists for people" meta_list
+try "meta of an unknown key" fails_with 1 "vixdisk: meta: $disk: VIX_E_DISK_KEY_NOTFOUND \(16052\): .*" \
+    "$VIXDISK" meta $disk nokey
+refuse 1 "meta refuses a value with a line end" "$VIXDISK" meta $disk comment $'a\nb'
+try "the disk has the old value then" meta_is $disk comment other
+try "qemu-img still reads the disk" qemu-img info $disk
+
+# ---- rename, rm ----
+mkdir sub
+for type in $WRITABLE; do
+    before=$(files_like "$type*")
+    try "$type: rename" "$VIXDISK" rename "$type.vmdk" "new-$type.vmdk"
+    try "$type: all its files have new names" test "$(files_like "new-$type*")" -eq "$before" -a \
+        "$(files_like "$type*")" -eq 0
+    try "$type: opens under the new name" info_is "new-$type.vmdk" "d['virtual-size'] == 20 << 20"
+    try "$type: mv into a folder" "$VIXDISK" mv "new-$type.vmdk" "sub/$type.vmdk"
+    try "$type: opens there" info_is "sub/$type.vmdk" "d['virtual-size'] == 20 << 20"
+    try "$type: rm" "$VIXDISK" rm "sub/$type.vmdk"
+    try "$type: no file is left" test -z "$(ls -A sub)"
+done
+"$VIXDISK" create one.vmdk 1M
+"$VIXDISK" create two.vmdk 1M
+try "rename does not replace" fails_with 1 'vixdisk: rename: one.vmdk: VIX_E_FILE_ALREADY_EXISTS \(12\): .*' \
+    "$VIXDISK" rename one.vmdk two.vmdk
+try "rename of what is not there" fails_with 1 'vixdisk: rename: none.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*' \
+    "$VIXDISK" rename none.vmdk other.vmdk
+try "rm removes several" "$VIXDISK" rm one.vmdk two.vmdk
+try "both are gone" test ! -e one.vmdk -a ! -e two.vmdk
+echo text >text
+refuse 1 "rm refuses what is no disk" "$VIXDISK" rm text
+try "and leaves it" test -e text
