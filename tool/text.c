@@ -113,7 +113,7 @@ static uint64_t suffix_factor(const char *suffix)
         return 1;
     }
     if (strcmp(suffix, "s") == 0) {
-        return SECTOR_BYTES;
+        return VIXDISKLIB_SECTOR_SIZE;
     }
     const char *at = strchr(letters, toupper((unsigned char)suffix[0]));
     if (at == NULL || (suffix[1] != '\0' && strcmp(suffix + 1, "iB") != 0)) {
@@ -179,7 +179,7 @@ const char *parse_bytes(const char *text, uint64_t *ret_bytes)
         return "has an unknown suffix (allowed: K M G T P, each 1024 times the one before, and s for sectors of 512 "
                "bytes)";
     }
-    if (count > 0 && factor <= SECTOR_BYTES) {
+    if (count > 0 && factor <= VIXDISKLIB_SECTOR_SIZE) {
         return "has a fraction, which only K M G T P can have";
     }
     const char *wrong = fraction_bytes(digits, count, factor, &fraction);

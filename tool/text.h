@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cli.h"
+#include "vixDiskLib.h"
 
 /** Reads "1048576", "1.5G", "64KiB" or "2048s". Suffixes K M G T P are powers of 1024, s is a sector of 512 bytes; a
  * fraction must come out at whole bytes. NULL on success, else a static phrase on what is wrong. */
