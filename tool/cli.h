@@ -164,18 +164,18 @@ int finish_output(const char *command_name, int status);
 
 /* ---- open.c: the library and disks ---- */
 
-/** Starts the library with the configuration of the command line. Returns VIX_OK, or reports nothing and returns a code
- * for fail(). */
-VixError cli_start(struct cli *cli);
+/** Starts the library with the configuration of the command line. 0, or the status of a reported failure. */
+int cli_start(struct cli *cli);
 
-/** cli_start, and the local connection. */
-VixError cli_connect(struct cli *cli);
+/** cli_start, and the local connection, unless they are there. Returns as cli_start. */
+int cli_connect(struct cli *cli);
 
 /** Ends what cli_start and cli_connect began. */
 void cli_end(struct cli *cli);
 
-/** Opens a disk. A failure has been reported, and the status is returned; 0 on success. @format FORMAT_AUTO: a VMDK; a
- * raw image only for names and devices that can be nothing else. @flags VIXDISKLIB_FLAG_OPEN_ bits. */
+/** Opens a disk; connects first. A failure has been reported, and the status is returned; 0 on success. @format
+ * FORMAT_AUTO: a VMDK; a raw image only for names and devices that can be nothing else. @flags VIXDISKLIB_FLAG_OPEN_
+ * bits. */
 int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32 flags, VixDiskLibHandle *ret_disk);
 
 /** Capacity in bytes. Reports as open_disk. */

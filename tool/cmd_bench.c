@@ -507,10 +507,6 @@ static int run(struct cli *cli, const void *data)
     }
     const char *path = cli->operands[1];
     bench.writing = strcmp(cli->operands[0], "write") == 0;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     uint32 flags = bench.writing ? 0 : VIXDISKLIB_FLAG_OPEN_READ_ONLY;
     flags |= args->unbuffered ? (uint32)VIXDISKLIB_FLAG_OPEN_UNBUFFERED : 0;
     status = open_disk(cli, path, args->format, flags, &bench.disk);

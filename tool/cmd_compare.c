@@ -87,8 +87,7 @@ static int compare_disks(struct cli *cli, const struct compare_args *args, VixDi
     VixError code = VixDiskLibExt_Compare(disks[0], disks[1], progress_step, &progress, &first, &count);
     progress_end(&progress);
     if (code != VIX_OK) {
-        int status = fail(cli, cli->operands[0], code);
-        return code == VIX_E_CANCELLED ? stop_status(status) : status;
+        return stop_status(fail(cli, cli->operands[0], code));
     }
     verdict.first = count == 0 ? UINT64_MAX : first * SECTOR_BYTES;
     verdict.count = count * SECTOR_BYTES;
@@ -105,10 +104,6 @@ static int run(struct cli *cli, const void *data)
 {
     const struct compare_args *args = data;
     VixDiskLibHandle disks[2] = {NULL, NULL};
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, cli->operands[0], code);
-    }
     stop_catch_signals();
     int status = open_disk(cli, cli->operands[0], args->first_format, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disks[0]);
     if (status == STATUS_DONE) {

@@ -2,6 +2,7 @@
 /* cmd_convert.c - copies a disk to any other kind: VMDK or raw, files, block devices, standard input and output. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,52 +167,59 @@ static int check_files(struct cli *cli, const struct convert_args *args)
 
 /* ---- the source ---- */
 
-/** Keeps standard input in a file without a name: the tables of a VMDK stand at its end, a pipe cannot be searched. */
-static int spool_input(struct cli *cli, int *ret_fd)
+/** Copies standard input to a file; 0, or an errno. */
+static int spool_to(int fd)
 {
-    const char *folder = getenv("TMPDIR");
-    folder = folder == NULL || folder[0] == '\0' ? "/var/tmp" : folder;
-    int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-    int errnum = fd < 0 ? errno : 0;
-    char *bytes = errnum == 0 ? copy_buffer(1) : NULL;
     size_t len = COPY_BYTES;
-    while (errnum == 0 && bytes != NULL && len == COPY_BYTES) {
+    int errnum = 0;
+    char *bytes = copy_buffer(1);
+    if (bytes == NULL) {
+        return ENOMEM;
+    }
+    while (errnum == 0 && len == COPY_BYTES) {
         errnum = read_all(STDIN_FILENO, bytes, COPY_BYTES, &len);
         errnum = errnum == 0 ? write_all(fd, bytes, len) : errnum;
     }
-    bool no_memory = errnum == 0 && bytes == NULL;
     free(bytes);
-    if (errnum == 0 && !no_memory) {
-        *ret_fd = fd;
-        return STATUS_DONE;
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (stop_signal() != 0) {
-        return stop_status(STATUS_FAILED);
-    }
-    return fail_errno(cli, folder, no_memory ? ENOMEM : errnum, "cannot keep standard input in a temporary file");
+    return errnum;
 }
 
-/** Opens a VMDK on standard input: in place if that is a file, else from a copy. */
+/** Opens a VMDK that comes from a pipe by way of a file: its tables stand at its end, and a pipe cannot be searched.
+ * The file has a name only until it is open. */
+static int open_spooled(struct cli *cli, VixDiskLibHandle *ret_disk)
+{
+    char path[PATH_MAX];
+    const char *folder = getenv("TMPDIR");
+    folder = folder == NULL || folder[0] == '\0' ? "/var/tmp" : folder;
+    if (snprintf(path, sizeof path, "%s/vixdisk-XXXXXX", folder) >= (int)sizeof path) {
+        return fail_errno(cli, folder, ENAMETOOLONG, "TMPDIR");
+    }
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        return fail_errno(cli, path, errno, "cannot make a temporary file");
+    }
+    int status = STATUS_DONE;
+    int errnum = spool_to(fd);
+    if (stop_signal() != 0) {
+        status = stop_status(STATUS_FAILED);
+    } else if (errnum != 0) {
+        status = fail_errno(cli, path, errnum, "cannot keep standard input in a temporary file");
+    } else {
+        status = open_disk(cli, path, FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
+    }
+    close(fd);
+    unlink(path);
+    return status;
+}
+
+/** Opens a VMDK on standard input: in place if that is a file. */
 static int open_vmdk_input(struct cli *cli, VixDiskLibHandle *ret_disk)
 {
     struct stat st;
-    char path[64];
-    int fd = STDIN_FILENO;
     if (fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode)) {
-        int status = spool_input(cli, &fd);
-        if (status != STATUS_DONE) {
-            return status;
-        }
+        return open_spooled(cli, ret_disk);
     }
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int status = open_disk(cli, path, FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
-    if (fd != STDIN_FILENO) {
-        close(fd);
-    }
-    return status;
+    return open_disk(cli, "/dev/stdin", FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
 }
 
 static int open_raw_input(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
@@ -225,7 +233,12 @@ static int open_raw_input(struct cli *cli, const struct convert_args *args, VixD
         }
         bytes = (uint64_t)(st.st_size - at);
     }
+    stop_ends_input(STDIN_FILENO);
     uint64_t sectors = (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
+    int status = cli_connect(cli);
+    if (status != STATUS_DONE) {
+        return status;
+    }
     VixError code = VixDiskLibExt_OpenRawStream(cli->connection, STDIN_FILENO, sectors, ret_disk);
     return code == VIX_OK ? STATUS_DONE : fail(cli, "-", code);
 }
@@ -269,8 +282,11 @@ static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLi
     if (code == VIX_OK) {
         return STATUS_DONE;
     }
-    int status = fail(cli, cli->operands[1], code);
-    return code == VIX_E_CANCELLED ? stop_status(status) : status;
+    if (stop_signal() != 0) {
+        fail_with(cli, cli->operands[1], VIX_E_CANCELLED, "signal %d; nothing is left behind", stop_signal());
+        return stop_status(STATUS_FAILED);
+    }
+    return fail(cli, cli->operands[1], code);
 }
 
 static int run(struct cli *cli, const void *data)
@@ -283,10 +299,6 @@ static int run(struct cli *cli, const void *data)
     }
     if (status >= 0) {
         return status;
-    }
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, cli->operands[0], code);
     }
     stop_catch_signals();
     status = open_source(cli, args, &src);

@@ -74,11 +74,12 @@ static int find_size(const struct cli *cli, const struct create_args *args, uint
 
 static int create_disk(struct cli *cli, const char *path, const VixDiskLibCreateParams *params)
 {
-    VixError code = cli_connect(cli);
-    if (code == VIX_OK) {
-        stop_catch_signals();
-        code = VixDiskLib_Create(cli->connection, path, params, NULL, NULL);
+    int status = cli_connect(cli);
+    if (status != STATUS_DONE) {
+        return status;
     }
+    stop_catch_signals();
+    VixError code = VixDiskLib_Create(cli->connection, path, params, NULL, NULL);
     if (code == VIX_OK && stop_signal() != 0) {
         VixDiskLib_Unlink(cli->connection, path);
         return stop_status(STATUS_FAILED);

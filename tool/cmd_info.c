@@ -37,6 +37,7 @@ struct disk_facts {
     const VixDiskLibInfo *info;
     const VixDiskLibExt_Details *details;
     char *hw_version; /* or NULL */
+    bool thin;
 };
 
 /** A value of the disk database, to be freed; NULL if there is none. */
@@ -158,6 +159,9 @@ static void add_vmdk_json(struct json_object *object, const struct disk_facts *f
     if (facts->hw_version != NULL) {
         json_add_text(object, "hw-version", facts->hw_version);
     }
+    if (facts->thin) {
+        json_add_bool(object, "thin-provisioned", true);
+    }
     json_add_number(object, "logical-sector-size", facts->info->logicalSectorSize);
     json_add_number(object, "physical-sector-size", facts->info->physicalSectorSize);
     json_object_object_add(object, "chain", chain_json(facts->details));
@@ -229,7 +233,7 @@ static void print_vmdk(const struct disk_facts *facts)
     const VixDiskLibInfo *info = facts->info;
     const VixDiskLibExt_Details *details = facts->details;
     uint64_t grain = link_grain_bytes(&details->links[0]);
-    printf("%-14s%s\n", "type:", or_empty(details->links[0].createType));
+    printf("%-14s%s%s\n", "type:", or_empty(details->links[0].createType), facts->thin ? ", thin" : "");
     if (grain != 0) {
         print_bytes("grain:", grain);
     }
@@ -275,7 +279,12 @@ static int show(struct cli *cli, const char *path, VixDiskLibHandle disk)
         return status;
     }
     struct disk_facts facts = {.path = path, .info = info, .details = details};
-    facts.hw_version = details->numLinks > 0 ? read_key(disk, "virtualHWVersion") : NULL;
+    if (details->numLinks > 0) {
+        char *thin = read_key(disk, "thinProvisioned");
+        facts.thin = thin != NULL && strcmp(thin, "1") == 0;
+        facts.hw_version = read_key(disk, "virtualHWVersion");
+        free(thin);
+    }
     if (cli->common.json) {
         print_json(&facts);
     } else {
@@ -293,10 +302,6 @@ static int run(struct cli *cli, const void *data)
     const char *path = cli->operands[0];
     uint32 flags = VIXDISKLIB_FLAG_OPEN_READ_ONLY;
     VixDiskLibHandle disk = NULL;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     flags |= args->single_link ? (uint32)VIXDISKLIB_FLAG_OPEN_SINGLE_LINK : 0;
     int status = open_disk(cli, path, args->format, flags, &disk);
     if (status != STATUS_DONE) {

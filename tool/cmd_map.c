@@ -215,10 +215,6 @@ static int run(struct cli *cli, const void *data)
     const char *path = cli->operands[0];
     uint32 flags = VIXDISKLIB_FLAG_OPEN_READ_ONLY;
     VixDiskLibHandle disk = NULL;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     flags |= args->single_link ? (uint32)VIXDISKLIB_FLAG_OPEN_SINGLE_LINK : 0;
     int status = open_disk(cli, path, args->format, flags, &disk);
     if (status != STATUS_DONE) {

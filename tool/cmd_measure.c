@@ -61,10 +61,6 @@ static int run(struct cli *cli, const void *data)
     if (!args->type.given) {
         return usage_error(cli, "the type is missing: -t TYPE or -t raw");
     }
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     int status = open_disk(cli, path, args->format, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disk);
     if (status != STATUS_DONE) {
         return status;

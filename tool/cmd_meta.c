@@ -98,10 +98,6 @@ static int run(struct cli *cli, const void *args)
     const char *path = cli->operands[0];
     bool writing = cli->noperands == 3;
     VixDiskLibHandle disk = NULL;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     int status = open_disk(cli, path, FORMAT_VMDK, writing ? 0 : VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disk);
     if (status != STATUS_DONE) {
         return status;
@@ -111,7 +107,7 @@ static int run(struct cli *cli, const void *args)
     } else if (!writing) {
         status = print_value(cli, path, disk, cli->operands[1]);
     } else {
-        code = VixDiskLib_WriteMetadata(disk, cli->operands[1], cli->operands[2]);
+        VixError code = VixDiskLib_WriteMetadata(disk, cli->operands[1], cli->operands[2]);
         status = code == VIX_OK ? STATUS_DONE : fail(cli, path, code);
     }
     return close_disk(cli, path, disk, status);

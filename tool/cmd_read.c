@@ -166,10 +166,6 @@ static int run(struct cli *cli, const void *data)
     if (isatty(STDOUT_FILENO)) {
         return usage_error(cli, "standard output is a terminal; send it to a file or a pipe");
     }
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, path, code);
-    }
     flags |= args->single_link ? (uint32)VIXDISKLIB_FLAG_OPEN_SINGLE_LINK : 0;
     int status = open_disk(cli, path, args->format, flags, &disk);
     if (status != STATUS_DONE) {

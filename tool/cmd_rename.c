@@ -5,10 +5,11 @@
 static int run(struct cli *cli, const void *args)
 {
     (void)args;
-    VixError code = cli_start(cli);
-    if (code == VIX_OK) {
-        code = VixDiskLib_Rename(cli->operands[0], cli->operands[1]);
+    int status = cli_start(cli);
+    if (status != STATUS_DONE) {
+        return status;
     }
+    VixError code = VixDiskLib_Rename(cli->operands[0], cli->operands[1]);
     return code == VIX_OK ? STATUS_DONE : fail(cli, cli->operands[0], code);
 }
 

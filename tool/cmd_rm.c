@@ -5,13 +5,9 @@
 static int run(struct cli *cli, const void *args)
 {
     (void)args;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, cli->operands[0], code);
-    }
-    int worst = STATUS_DONE;
-    for (int i = 0; i < cli->noperands; i++) {
-        code = VixDiskLib_Unlink(cli->connection, cli->operands[i]);
+    int worst = cli_connect(cli);
+    for (int i = 0; i < cli->noperands && cli->connection != NULL; i++) {
+        VixError code = VixDiskLib_Unlink(cli->connection, cli->operands[i]);
         if (code != VIX_OK) {
             worst = fail(cli, cli->operands[i], code);
         }

@@ -19,15 +19,12 @@ static const struct option_spec options[] = {
 int make_child(struct cli *cli, const char *parent, const char *child, struct type_arg type)
 {
     VixDiskLibHandle disk = NULL;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, parent, code);
-    }
     int status = open_disk(cli, parent, FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disk);
     if (status != STATUS_DONE) {
         return status;
     }
-    code = VixDiskLib_CreateChild(disk, child, type.given ? type.type : VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, NULL);
+    VixError code =
+        VixDiskLib_CreateChild(disk, child, type.given ? type.type : VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, NULL);
     if (code != VIX_OK) {
         status = fail(cli, child, code);
     }

@@ -9,9 +9,9 @@
 static int run(struct cli *cli, const void *args)
 {
     (void)args;
-    VixError code = cli_start(cli);
-    if (code != VIX_OK) {
-        return fail(cli, NULL, code);
+    int status = cli_start(cli);
+    if (status != STATUS_DONE) {
+        return status;
     }
     struct json_object *array = json_object_new_array();
     for (const char *at = VixDiskLib_ListTransportModes(); *at != '\0';) {

@@ -145,10 +145,6 @@ static int run(struct cli *cli, const void *data)
     struct bytes_arg rest = {0};
     uint64_t capacity = 0;
     uint64_t len = 0;
-    VixError code = cli_connect(cli);
-    if (code != VIX_OK) {
-        return fail(cli, copy.path, code);
-    }
     int status = open_disk(cli, copy.path, args->format, 0, &copy.disk);
     if (status != STATUS_DONE) {
         return status;

@@ -36,24 +36,29 @@ static VixError apply_settings(const struct common_args *common)
     return code;
 }
 
-VixError cli_start(struct cli *cli)
+int cli_start(struct cli *cli)
 {
     VixDiskLibGenericLogFunc *print = cli->common.verbose ? print_message : NULL;
     VixError code = VixDiskLib_InitEx(8, 0, print, print, print, NULL, cli->common.config);
     if (code != VIX_OK) {
-        return code;
+        return fail(cli, cli->common.config, code);
     }
     cli->library_started = true;
-    return apply_settings(&cli->common);
+    code = apply_settings(&cli->common);
+    return code == VIX_OK ? STATUS_DONE : fail(cli, NULL, code);
 }
 
-VixError cli_connect(struct cli *cli)
+int cli_connect(struct cli *cli)
 {
-    VixError code = cli_start(cli);
-    if (code != VIX_OK) {
-        return code;
+    if (cli->connection != NULL) {
+        return STATUS_DONE;
     }
-    return VixDiskLib_Connect(NULL, &cli->connection);
+    int status = cli_start(cli);
+    if (status != STATUS_DONE) {
+        return status;
+    }
+    VixError code = VixDiskLib_Connect(NULL, &cli->connection);
+    return code == VIX_OK ? STATUS_DONE : fail(cli, NULL, code);
 }
 
 void cli_end(struct cli *cli)
@@ -136,7 +141,11 @@ static int report_open(struct cli *cli, const char *path, enum disk_format forma
 
 int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32 flags, VixDiskLibHandle *ret_disk)
 {
-    int status = decide_format(cli, path, &format);
+    int status = cli_connect(cli);
+    if (status != STATUS_DONE) {
+        return status;
+    }
+    status = decide_format(cli, path, &format);
     if (status >= 0) {
         return status;
     }

@@ -2,6 +2,8 @@
 /* progress.c - progress lines and signals. Handlers only set flags; printing is done where the command asks. */
 #include "progress.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,8 @@
 
 static volatile sig_atomic_t stop_flag;
 static volatile sig_atomic_t status_flag;
+static volatile sig_atomic_t input_fd = -1;
+static volatile sig_atomic_t dead_fd = -1; /* cannot be read */
 
 static void on_stop(int sig)
 {
@@ -23,6 +27,11 @@ static void on_stop(int sig)
         _exit(STATUS_SIGNAL + sig);
     }
     stop_flag = sig;
+    if (input_fd >= 0) {
+        int saved = errno;
+        dup2(dead_fd, input_fd);
+        errno = saved;
+    }
 }
 
 static void on_status(int sig)
@@ -46,6 +55,15 @@ void stop_catch_signals(void)
     action.sa_handler = on_status;
     action.sa_flags = SA_RESTART;
     sigaction(SIGUSR1, &action, NULL);
+}
+
+void stop_ends_input(int fd)
+{
+    int dead = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (dead >= 0) {
+        dead_fd = dead;
+        input_fd = fd;
+    }
 }
 
 int stop_signal(void)

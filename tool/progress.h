@@ -33,6 +33,9 @@ void progress_end(struct progress *progress);
  * for one line on how far the command is. */
 void stop_catch_signals(void);
 
+/** Lets such a signal also end a read of fd that waits for more: reading it then fails. */
+void stop_ends_input(int fd);
+
 /** The signal that asked to stop, or 0. */
 int stop_signal(void);
 

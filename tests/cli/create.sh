@@ -11,8 +11,10 @@ info_is() { # file expression
 for type in $WRITABLE streamOptimized; do
     try "$type: create" "$VIXDISK" create -t "$type" -s 20M "$type.vmdk"
     [ "$type" = streamOptimized ] && continue # a stream that was never written has no end yet
+    recorded=${type%Thin} # vmfsThin is vmfs with a mark
     try "$type: info" info_is "$type.vmdk" "d['virtual-size'] == 20 << 20 and d['format'] == 'vmdk' and
-        d['format-specific']['data']['create-type'] == '$type' and d['adapter-type'] == 'lsilogic'"
+        d['format-specific']['data']['create-type'] == '$recorded' and d['adapter-type'] == 'lsilogic' and
+        d.get('thin-provisioned', False) == ('$type' == 'vmfsThin')"
     try "$type: reads as zeros" cmp -n 20971520 <("$VIXDISK" read "$type.vmdk") /dev/zero
     case $type in
         vmfs*) ;; # qemu-img knows these, but calls them by another name
@@ -31,7 +33,7 @@ try "type monolithic-sparse" spelling monolithic-sparse monolithicSparse
 try "type MONOLITHICFLAT" spelling MONOLITHICFLAT monolithicFlat
 try "type split-flat" spelling split-flat twoGbMaxExtentFlat
 try "type 2gbsparse" spelling 2gbsparse twoGbMaxExtentSparse
-try "type vmfs-thin" spelling vmfs-thin vmfsThin
+try "type vmfs-thin" spelling vmfs-thin vmfs
 try "type vmfs-flat" spelling vmfs-flat vmfs
 rm -f s*.vmdk
 
@@ -47,7 +49,9 @@ try "an unknown folder" fails_with 1 'vixdisk: create: none/x.vmdk: VIX_E_FILE_N
     "$VIXDISK" create none/x.vmdk 1M
 try "a hosted disk over 2 TB needs to be allowed" fails_with 1 \
     'vixdisk: create: big.vmdk: VIX_E_FILE_TOO_BIG \(21\): .*vixdisk\.allowHostedOver2TB.*' \
-    "$VIXDISK" create big.vmdk 3T
+    "$VIXDISK" create -t monolithicFlat big.vmdk 3T
+try "a monolithicSparse disk cannot be that large" fails_with 1 \
+    'vixdisk: create: big.vmdk: VIX_E_FILE_TOO_BIG \(21\): .*[0-9]+.*' "$VIXDISK" create big.vmdk 3T
 try "nothing is left of it" test "$(files_like 'big*')" -eq 0
 too_big_json() {
     local status=0
@@ -108,10 +112,10 @@ try "qemu-img still reads the disk" qemu-img info $disk
 # ---- rename, rm ----
 mkdir sub
 for type in $WRITABLE; do
-    before=$(files_like "$type*")
+    before=$(disk_files "$type")
     try "$type: rename" "$VIXDISK" rename "$type.vmdk" "new-$type.vmdk"
-    try "$type: all its files have new names" test "$(files_like "new-$type*")" -eq "$before" -a \
-        "$(files_like "$type*")" -eq 0
+    try "$type: all its files have new names" test "$(disk_files "new-$type")" -eq "$before" -a \
+        ! -e "$type.vmdk"
     try "$type: opens under the new name" info_is "new-$type.vmdk" "d['virtual-size'] == 20 << 20"
     try "$type: mv into a folder" "$VIXDISK" mv "new-$type.vmdk" "sub/$type.vmdk"
     try "$type: opens there" info_is "sub/$type.vmdk" "d['virtual-size'] == 20 << 20"

@@ -53,6 +53,10 @@ files_like() { # pattern: how many files there are
     find . -maxdepth 1 -name "$1" | wc -l
 }
 
+disk_files() { # name without .vmdk: how many files the disk has
+    find . -maxdepth 1 -name "$1.vmdk" -o -maxdepth 1 -name "$1-*" | wc -l
+}
+
 WRITABLE='monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat vmfs vmfsThin'
 # For scripts that have no use for it.
 export WRITABLE

@@ -44,8 +44,8 @@ try "a hardware version that is no number" fails_with 2 "$usage" "$VIXDISK" crea
 try "a hardware version too high" fails_with 2 "$usage" "$VIXDISK" create -H 65536 x.vmdk 1M
 try "an output format that does not exist" fails_with 2 "$usage" "$VIXDISK" create --output=xml x.vmdk 1M
 try "a setting without a value" fails_with 2 "$usage" "$VIXDISK" create --set vixdisk.threads x.vmdk 1M
-for size in '' 0 -1 512.5 511 1000 0.1K 0.3G 1.5 2.5s 1GB 1KB 1X 0x200 18446744073709551616 16384P 99999999999P 1e6 ' 1M' \
-    1..5G 1.G .5G; do
+# What is no number at all is tried on the function that reads them; here is what follows from the value.
+for size in '' 0 -1 511 0.1K 1GB 16384P; do
     try "size '$size' is refused" fails_with 2 'vixdisk: create: .*' "$VIXDISK" create -s "$size" x.vmdk
     try "size '$size' after the path is refused" fails_with 2 'vixdisk: create: .*' "$VIXDISK" create -- x.vmdk "$size"
 done
@@ -57,14 +57,9 @@ makes() { # size bytes
 }
 try "size 1048576" makes 1048576 1048576
 try "size 64K" makes 64K 65536
-try "size 64k" makes 64k 65536
-try "size 3M" makes 3M 3145728
 try "size 1.5M" makes 1.5M 1572864
 try "size 0.5K" makes 0.5K 512
-try "size 3MiB" makes 3MiB 3145728
 try "size 2048s" makes 2048s 1048576
-try "size 1G" makes 1G 1073741824
-try "size 1.25G" makes 1.25G 1342177280
 try "size 1T" makes 1T 1099511627776
 rm -f x.vmdk
 
@@ -91,7 +86,7 @@ quiet_end() {
 try "a closed pipe ends the command without a word" quiet_end
 
 try "a configuration file that is not there" fails_with 1 \
-    'vixdisk: info: x.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*none.conf.*' "$VIXDISK" info --config none.conf x.vmdk
+    'vixdisk: info: none.conf: VIX_E_FILE_NOT_FOUND \(4\): .*' "$VIXDISK" info --config none.conf x.vmdk
 printf -- '-|\nvixdisk.threads = 1\n' >odd.conf
 "$VIXDISK" create x.vmdk 1M
 try "a configuration file with a line of junk" "$VIXDISK" info --config odd.conf x.vmdk
