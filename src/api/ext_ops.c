@@ -155,7 +155,7 @@ static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, Vi
     }
     while (sector < end) {
         struct disk_run run;
-        VixError code = d->ops->map(d, sector, end - sector, EXTENT_MAP_HOLES, &run, err);
+        VixError code = d->ops->map(d, sector, end - sector, EXTENT_MAP_FLAT_HOLES, &run, err);
         if (code != VIX_OK) {
             return code;
         }

@@ -86,7 +86,7 @@ static VixError raw_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint
     uint64_t found = nsectors;
     bool hole = false;
 
-    if ((flags & EXTENT_MAP_HOLES) != 0 && off < file_len) {
+    if ((flags & (EXTENT_MAP_HOLES | EXTENT_MAP_FLAT_HOLES)) != 0 && off < file_len) {
         uint64_t len = min_u64(nsectors * SECTOR_SIZE, file_len - off);
         struct store_run run;
         VixError code = r->store->ops->map(r->store, off, len, &run, err);

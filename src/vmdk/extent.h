@@ -31,7 +31,8 @@ struct extent_run {
 /* How closely map looks. */
 #define EXTENT_MAP_STATUS                                                                                              \
     (1u << 0) /* merge runs of the same kind wherever they lie in the file; file_off is of the first */
-#define EXTENT_MAP_HOLES (1u << 1) /* ask the file system for holes of raw data (RUN_ZERO); costs system calls */
+#define EXTENT_MAP_HOLES (1u << 1)      /* ask the file system for holes of raw data (RUN_ZERO); costs system calls */
+#define EXTENT_MAP_FLAT_HOLES (1u << 2) /* the same, but not within grains: a grain that is there is data */
 
 /** What lies below a grain that an extent does not hold: used to fill up a grain of which only a part is written. */
 struct extent_below {

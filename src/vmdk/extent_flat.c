@@ -40,7 +40,7 @@ static VixError flat_map(struct extent *x, uint64_t sector, uint64_t nsectors, u
 {
     uint64_t off = flat_of(x)->off + sector * SECTOR_SIZE;
 
-    if ((flags & EXTENT_MAP_HOLES) != 0) {
+    if ((flags & (EXTENT_MAP_HOLES | EXTENT_MAP_FLAT_HOLES)) != 0) {
         return map_holes(x, off, nsectors, ret_run, err);
     }
     *ret_run = (struct extent_run){.kind = RUN_DATA, .nsectors = nsectors, .file_off = off};
