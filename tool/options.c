@@ -125,8 +125,7 @@ static void add_options(struct option_set *set, const struct option_spec *specs,
 
 static void make_set(struct option_set *set, struct cli *cli, void *args)
 {
-    memset(set, 0, sizeof *set);
-    strcpy(set->letters, ":");
+    *set = (struct option_set){.letters = ":"};
     add_options(set, cli->command->options, args);
     for (unsigned group = GROUP_DISKS; group <= GROUP_PROGRESS; group <<= 1) {
         if (cli->command->groups & group) {

@@ -98,12 +98,18 @@ static VixError code_of_errno(int errnum)
     }
 }
 
+static const char *errno_text(int errnum)
+{
+    const char *text = strerrordesc_np(errnum);
+    return text == NULL ? "unknown error" : text;
+}
+
 int fail_errno(struct cli *cli, const char *path, int errnum, const char *doing)
 {
     if (errnum == EPIPE) {
         return STATUS_SIGPIPE;
     }
-    return fail_with(cli, path, code_of_errno(errnum), "%s: %s", doing, strerror(errnum));
+    return fail_with(cli, path, code_of_errno(errnum), "%s: %s", doing, errno_text(errnum));
 }
 
 int usage_error(const struct cli *cli, const char *fmt, ...)
@@ -144,6 +150,6 @@ int finish_output(const char *command_name, int status)
         return status != STATUS_DONE ? status : STATUS_SIGPIPE;
     }
     fprintf(stderr, "vixdisk: %s: standard output: VIX_E_FILE_ERROR (%d): cannot write: %s\n", command_name,
-            VIX_E_FILE_ERROR, strerror(errnum == 0 ? EIO : errnum));
+            VIX_E_FILE_ERROR, errno_text(errnum == 0 ? EIO : errnum));
     return status != STATUS_DONE ? status : STATUS_FAILED;
 }
