@@ -15,6 +15,7 @@
 #define GRAIN_SECTORS (UINT64_C(1) << SESPARSE_GRAIN_SHIFT)
 #define TABLE_BYTES (SESPARSE_TABLE_SECTORS * SECTOR_SIZE)
 #define TABLES_PER_PAGE (GRAIN_PAGE_ENTRIES / SESPARSE_GTES_PER_GT)
+#define DIRECTORY_CACHE_BYTES (UINT64_C(1) << 20)
 
 /* The upper half of a directory entry that names a table. */
 #define GDE_TABLE UINT64_C(0x10000000)
@@ -27,6 +28,7 @@ enum entry_kind { ENTRY_ABSENT = 0, ENTRY_UNMAPPED = 1, ENTRY_ZERO = 2, ENTRY_GR
 struct sesparse_extent {
     struct extent x; /* first */
     struct sesparse_header h;
+    struct grain_tables *dir; /* the directory */
     struct grain_tables *tables;
     uint64_t file_len; /* bytes; the lock on the file keeps it as it is */
 };
@@ -86,13 +88,15 @@ static bool grain_place(const struct sesparse_extent *s, uint64_t entry, uint64_
 
 /* ---- tables ---- */
 
-static VixError read_gdes(struct sesparse_extent *s, uint64_t gt, size_t n, uint64_t *gdes, struct err *err)
+static VixError load_directory(void *ctx, uint64_t first_entry, uint8_t *buf, struct err *err)
 {
-    uint8_t bytes[TABLES_PER_PAGE * 8];
-    VixError e = store_read(s->x.store, bytes, n * 8, s->h.directory.sector * SECTOR_SIZE + gt * 8, err);
+    const struct sesparse_extent *s = ctx;
+    uint64_t n = min_u64(GRAIN_PAGE_ENTRIES, s->h.gt_count - first_entry);
+    uint64_t off = s->h.directory.sector * SECTOR_SIZE + first_entry * 8;
+    VixError e = store_read(s->x.store, buf, n * 8, off, err);
 
-    for (size_t i = 0; e == VIX_OK && i < n; i++) {
-        gdes[i] = get_le64(bytes + 8 * i);
+    if (e != VIX_OK) {
+        err_prefix(err, "grain directory: ");
     }
     return e;
 }
@@ -108,28 +112,35 @@ static bool table_place(const struct sesparse_extent *s, uint64_t gde, uint64_t 
 }
 
 /* A directory entry that makes no sense spoils only the grains of its table. */
+static VixError load_table(struct sesparse_extent *s, uint64_t gt, uint8_t *buf, struct err *err)
+{
+    uint64_t gde, off;
+    VixError e = grain_tables_get(s->dir, gt, &gde, err);
+
+    if (e != VIX_OK || gde == 0) {
+        return e;
+    }
+    if (table_place(s, gde, &off)) {
+        return store_read(s->x.store, buf, TABLE_BYTES, off, err);
+    }
+    for (size_t i = 0; i < SESPARSE_GTES_PER_GT; i++) {
+        put_le64(buf + 8 * i, ENTRY_NO_TABLE);
+    }
+    return VIX_OK;
+}
+
 static VixError load_page(void *ctx, uint64_t first_entry, uint8_t *buf, struct err *err)
 {
     struct sesparse_extent *s = ctx;
-    uint64_t gdes[TABLES_PER_PAGE], off;
     uint64_t gt = first_entry / SESPARSE_GTES_PER_GT;
-    size_t n = min_u64(TABLES_PER_PAGE, s->h.gt_count - gt);
-    VixError e = read_gdes(s, gt, n, gdes, err);
+    uint64_t end = min_u64(gt + TABLES_PER_PAGE, s->h.gt_count);
+    VixError e = VIX_OK;
 
-    for (size_t i = 0; e == VIX_OK && i < n; i++, buf += TABLE_BYTES) {
-        if (gdes[i] == 0) {
-            continue;
+    for (; e == VIX_OK && gt < end; gt++, buf += TABLE_BYTES) {
+        e = load_table(s, gt, buf, err);
+        if (e != VIX_OK) {
+            err_prefix(err, "grain table %" PRIu64 ": ", gt);
         }
-        if (table_place(s, gdes[i], &off)) {
-            e = store_read(s->x.store, buf, TABLE_BYTES, off, err);
-            continue;
-        }
-        for (size_t j = 0; j < SESPARSE_GTES_PER_GT; j++) {
-            put_le64(buf + 8 * j, ENTRY_NO_TABLE);
-        }
-    }
-    if (e != VIX_OK) {
-        err_prefix(err, "grain tables %" PRIu64 " to %" PRIu64 ": ", gt, gt + n - 1);
     }
     return e;
 }
@@ -138,7 +149,7 @@ static VixError bad_entry(struct sesparse_extent *s, uint64_t grain, uint64_t en
 {
     uint64_t gt = grain / SESPARSE_GTES_PER_GT, gde = 0, off;
 
-    if (entry == ENTRY_NO_TABLE && read_gdes(s, gt, 1, &gde, NULL) == VIX_OK && !table_place(s, gde, &off)) {
+    if (entry == ENTRY_NO_TABLE && grain_tables_get(s->dir, gt, &gde, NULL) == VIX_OK && !table_place(s, gde, &off)) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                        "%s: entry %" PRIu64 " of the grain directory is 0x%016" PRIX64
                        ", allowed are 0 and 0x10000000 in the upper half with a table number below %" PRIu64
@@ -154,29 +165,53 @@ static VixError bad_entry(struct sesparse_extent *s, uint64_t grain, uint64_t en
 
 /* ---- map ---- */
 
-/* Sectors from the beginning of a grain on that go on with a run of the given kind, at most max. next_off: where its
- * bytes would have to be, 0: anywhere. */
-static uint64_t more_grains(struct sesparse_extent *s, uint64_t grain, uint64_t max, enum run_kind kind,
-                            uint64_t next_off)
+/* Grains from this one on that are absent, as far as that is known without looking at each; 0: its entry tells. */
+static uint64_t known_absent(struct sesparse_extent *s, uint64_t grain)
 {
-    uint64_t n = 0, entry, off;
+    uint64_t gt = grain / SESPARSE_GTES_PER_GT, gde;
+    uint64_t n = grain_tables_known_zeros(s->tables, grain);
+
+    if (n > 0 || grain % SESPARSE_GTES_PER_GT != 0) {
+        return n;
+    }
+    if (grain_tables_get(s->dir, gt, &gde, NULL) != VIX_OK || gde != 0) {
+        return 0;
+    }
+    return max_u64(grain_tables_known_zeros(s->dir, gt), 1) * SESPARSE_GTES_PER_GT;
+}
+
+/* Sectors from the beginning of a grain on whose grains are absent or zeros as kind says, at most max. */
+static uint64_t more_empty(struct sesparse_extent *s, uint64_t grain, uint64_t max, enum run_kind kind)
+{
+    uint64_t n = 0, entry;
+    enum run_kind next;
+
+    while (n < max) {
+        uint64_t absent = kind == RUN_ABSENT ? known_absent(s, grain) : 0;
+        if (absent == 0) {
+            if (grain_tables_get(s->tables, grain, &entry, NULL) != VIX_OK || !run_kind_of(entry, &next) ||
+                next != kind) {
+                break;
+            }
+            absent = 1;
+        }
+        grain += absent;
+        n += absent << SESPARSE_GRAIN_SHIFT;
+    }
+    return min_u64(n, max);
+}
+
+/* Sectors from the beginning of a grain on that go on with a run of data, at most max. off: where the next byte of the
+ * run would have to be, 0: anywhere. */
+static uint64_t more_data(struct sesparse_extent *s, uint64_t grain, uint64_t max, uint64_t off)
+{
+    uint64_t n = 0, entry, next_off;
     enum run_kind next;
 
     for (; n < max; n += GRAIN_SECTORS, grain++) {
-        uint64_t zeros = kind == RUN_ABSENT ? grain_tables_known_zeros(s->tables, grain) : 0;
-        if (zeros > 0) {
-            n += (zeros - 1) << SESPARSE_GRAIN_SHIFT;
-            grain += zeros - 1;
-            continue;
-        }
-        if (grain_tables_get(s->tables, grain, &entry, NULL) != VIX_OK || !run_kind_of(entry, &next) || next != kind) {
+        if (grain_tables_get(s->tables, grain, &entry, NULL) != VIX_OK || !run_kind_of(entry, &next) ||
+            next != RUN_DATA || !grain_place(s, entry, &next_off) || (off != 0 && next_off != off + n * SECTOR_SIZE)) {
             break;
-        }
-        if (kind == RUN_DATA) {
-            if (!grain_place(s, entry, &off) || (next_off != 0 && off != next_off)) {
-                break;
-            }
-            next_off += next_off != 0 ? GRAIN_SECTORS * SECTOR_SIZE : 0;
         }
     }
     return min_u64(n, max);
@@ -212,9 +247,11 @@ static VixError sesparse_map(struct extent *x, uint64_t sector, uint64_t nsector
     if (!run_kind_of(entry, &run.kind) || (run.kind == RUN_DATA && !grain_place(s, entry, &off))) {
         return bad_entry(s, grain, entry, err);
     }
-    if (run.nsectors < nsectors) {
-        uint64_t next_off = run.kind == RUN_DATA && !anywhere ? off + GRAIN_SECTORS * SECTOR_SIZE : 0;
-        run.nsectors += more_grains(s, grain + 1, nsectors - run.nsectors, run.kind, next_off);
+    uint64_t left = nsectors - run.nsectors;
+    if (run.kind == RUN_DATA) {
+        run.nsectors += more_data(s, grain + 1, left, anywhere ? 0 : off + GRAIN_SECTORS * SECTOR_SIZE);
+    } else {
+        run.nsectors += more_empty(s, grain + 1, left, run.kind);
     }
     run.file_off = run.kind == RUN_DATA ? off + skip * SECTOR_SIZE : 0;
     if (run.kind == RUN_DATA && (flags & EXTENT_MAP_HOLES) != 0) {
@@ -268,6 +305,7 @@ static VixError sesparse_close(struct extent *x, struct err *err)
     struct sesparse_extent *s = sesparse_of(x);
 
     (void)err;
+    grain_tables_free(s->dir);
     grain_tables_free(s->tables);
     free(s);
     return VIX_OK;
@@ -323,6 +361,29 @@ static VixError check_places(const struct sesparse_extent *s, uint64_t line_sect
     return VIX_OK;
 }
 
+static VixError make_tables(struct sesparse_extent *s, uint64_t cache_bytes, struct err *err)
+{
+    struct grain_tables_params dir = {.entry_count = s->h.gt_count,
+                                      .width = 8,
+                                      .cache_bytes = DIRECTORY_CACHE_BYTES,
+                                      .load = load_directory,
+                                      .ctx = s};
+    struct grain_tables_params tables = {.entry_count = div_up(s->h.capacity, GRAIN_SECTORS),
+                                         .width = 8,
+                                         .cache_bytes = cache_bytes,
+                                         .load = load_page,
+                                         .ctx = s};
+    VixError e = grain_tables_new(&dir, &s->dir, err);
+
+    if (e == VIX_OK) {
+        e = grain_tables_new(&tables, &s->tables, err);
+    }
+    if (e != VIX_OK) {
+        err_prefix(err, "%s: ", s->x.store->path);
+    }
+    return e;
+}
+
 static VixError sesparse_setup(struct sesparse_extent *s, const struct extent_open_params *p, struct err *err)
 {
     VixError e = read_headers(s, err);
@@ -338,16 +399,7 @@ static VixError sesparse_setup(struct sesparse_extent *s, const struct extent_op
     }
     s->x.grain_sectors = GRAIN_SECTORS;
     s->x.nsectors = p->nsectors > 0 ? p->nsectors : s->h.capacity;
-    struct grain_tables_params tables = {.entry_count = div_up(s->h.capacity, GRAIN_SECTORS),
-                                         .width = 8,
-                                         .cache_bytes = p->table_cache_bytes,
-                                         .load = load_page,
-                                         .ctx = s};
-    e = grain_tables_new(&tables, &s->tables, err);
-    if (e != VIX_OK) {
-        err_prefix(err, "%s: ", p->store->path);
-    }
-    return e;
+    return make_tables(s, p->table_cache_bytes, err);
 }
 
 VixError extent_sesparse_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err)
