@@ -185,6 +185,14 @@ static void plan_done(struct move_plan *p)
 
 /* ---- carrying it out ---- */
 
+/** A sentence of its own for what cannot be done by renaming. */
+static VixError tell_other_file_system(const char *from, const char *to, struct err *err)
+{
+    (void)err_set(err, VIX_E_NOT_SUPPORTED,
+                  "%s: cannot be renamed to %s, which is on another file system: copy it instead", from, to);
+    return VIX_E_NOT_SUPPORTED;
+}
+
 static VixError make_name(struct store_fs *fs, struct move *m, struct err *err)
 {
     struct err why;
@@ -195,8 +203,7 @@ static VixError make_name(struct store_fs *fs, struct move *m, struct err *err)
         m->renamed = true;
         code = fs->ops->rename_new(fs, m->from, m->to, &why);
     } else if (code == VIX_E_NOT_SUPPORTED) {
-        (void)err_set(&why, code, "%s: cannot be renamed to %s, which is on another file system: copy it instead",
-                      m->from, m->to);
+        code = tell_other_file_system(m->from, m->to, &why);
     }
     if (code != VIX_OK && err != NULL) {
         *err = why;
@@ -351,8 +358,15 @@ static VixError move_single(struct move_plan *p, struct err *err)
     }
     VixError code = spell_single(p, err);
     if (code == VIX_OK) {
-        code = p->replace ? fs->ops->rename(fs, old_path, p->new_path, err)
-                          : fs->ops->rename_new(fs, old_path, p->new_path, err);
+        struct err why;
+        err_init(&why);
+        code = p->replace ? fs->ops->rename(fs, old_path, p->new_path, &why)
+                          : fs->ops->rename_new(fs, old_path, p->new_path, &why);
+        if (code != VIX_OK && why.sys_errno == EXDEV) {
+            code = tell_other_file_system(old_path, p->new_path, err);
+        } else if (code != VIX_OK && err != NULL) {
+            *err = why;
+        }
     }
     if (code == VIX_OK) {
         code = fs->ops->sync_folder(fs, p->new_path, err);
