@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Looking at whole disks: which chunks hold data, and whether two disks are equal; against plain arrays. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ops/ops.h"
+
+static struct store_fs *fs;
+static struct err err;
+
+/** A disk whose map and bytes are arrays of the test. */
+struct model {
+    struct disk base;
+    uint64_t nsectors;
+    uint8_t *data;   /* a byte for each sector: what all its bytes are */
+    uint8_t *mapped; /* whether the map calls it data; what it does not must be 0 in data */
+    bool jumpy;      /* maps give runs shorter than they could be */
+};
+
+static VixError model_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *e)
+{
+    const struct model *m = (const struct model *)d;
+
+    (void)e;
+    for (uint64_t i = 0; i < nsectors; i++) {
+        memset((uint8_t *)buf + i * 512, m->data[sector + i], 512);
+    }
+    return VIX_OK;
+}
+
+static VixError model_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
+                          struct err *e)
+{
+    const struct model *m = (const struct model *)d;
+    uint64_t n = 1;
+
+    (void)flags, (void)e;
+    assert_true(sector + nsectors <= m->nsectors);
+    while (n < nsectors && m->mapped[sector + n] == m->mapped[sector] && !(m->jumpy && rand() % 50 == 0)) {
+        n++;
+    }
+    *ret_run = (struct disk_run){.sector = sector, .nsectors = n, .zero = m->mapped[sector] == 0};
+    return VIX_OK;
+}
+
+static VixError model_close(struct disk *d, struct err *e)
+{
+    struct model *m = (struct model *)d;
+    (void)e;
+    free(m->data);
+    free(m->mapped);
+    return VIX_OK;
+}
+
+static const struct disk_ops model_ops = {.read = model_read, .map = model_map, .close = model_close};
+
+static void make_model(struct model *m, uint64_t nsectors)
+{
+    *m = (struct model){.base = {.ops = &model_ops, .path = (char *)(uintptr_t) "model", .capacity = nsectors},
+                        .nsectors = nsectors};
+    m->data = calloc(nsectors, 1);
+    m->mapped = calloc(nsectors, 1);
+    assert_true(m->data != NULL && m->mapped != NULL);
+}
+
+/** Runs of data, of mapped zeros, and nothing. */
+static void fill_model(struct model *m, unsigned longest)
+{
+    for (uint64_t pos = 0; pos < m->nsectors;) {
+        uint64_t n = (uint64_t)rand() % longest + 1;
+        int kind = rand() % 4;
+        for (uint64_t end = pos + n; pos < end && pos < m->nsectors; pos++) {
+            m->mapped[pos] = kind > 1;
+            m->data[pos] = (uint8_t)(kind > 2 ? rand() % 3 : 0);
+        }
+    }
+}
+
+static uint64_t compare(struct disk *a, struct disk *b, uint64_t *ret_first)
+{
+    uint64_t count = 0;
+    assert_int_equal(ops_compare(a, b, (struct ops_progress){0}, ret_first, &count, &err), VIX_OK);
+    return count;
+}
+
+static void differences_are_counted(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 60; round++) {
+        struct model a;
+        struct model b;
+        uint64_t want = 0;
+        uint64_t want_first = UINT64_MAX;
+        uint64_t first = 0;
+        srand(round);
+        make_model(&a, (uint64_t)rand() % 9000 + 1);
+        make_model(&b, round % 3 == 0 ? a.nsectors : (uint64_t)rand() % 9000 + 1);
+        fill_model(&a, 700);
+        fill_model(&b, 700);
+        a.jumpy = round % 2 == 0;
+        uint64_t most = a.nsectors > b.nsectors ? a.nsectors : b.nsectors;
+        for (uint64_t i = 0; i < most; i++) {
+            if (round % 4 == 0 && i < a.nsectors && i < b.nsectors && rand() % 500 > 0) {
+                b.data[i] = a.data[i];
+                b.mapped[i] = b.mapped[i] || b.data[i] != 0;
+            }
+            uint8_t in_a = i < a.nsectors ? a.data[i] : 0;
+            uint8_t in_b = i < b.nsectors ? b.data[i] : 0;
+            want += in_a != in_b;
+            want_first = in_a != in_b && want_first == UINT64_MAX ? i : want_first;
+        }
+        assert_int_equal(compare(&a.base, &b.base, &first), want);
+        assert_int_equal(first, want_first);
+        assert_int_equal(compare(&b.base, &a.base, &first), want);
+        assert_int_equal(first, want_first);
+        assert_int_equal(compare(&a.base, &a.base, &first), 0);
+        (void)disk_close(&a.base, NULL);
+        (void)disk_close(&b.base, NULL);
+    }
+}
+
+static bool stop_at_once(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    ++*(unsigned *)ctx;
+    return false;
+}
+
+static VixError broken_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *e)
+{
+    (void)d, (void)nsectors, (void)buf;
+    return err_set(e, VIX_E_FILE_ERROR, "sector %d is broken", (int)sector);
+}
+
+static void comparing_can_stop_and_fail(void **state)
+{
+    static const struct disk_ops broken_ops = {.read = broken_read, .map = model_map, .close = model_close};
+    struct model a;
+    uint64_t first = 17;
+    uint64_t count = 18;
+    unsigned calls = 0;
+
+    (void)state;
+    make_model(&a, 20000);
+    memset(a.mapped, 1, a.nsectors);
+    struct ops_progress p = {.func = stop_at_once, .ctx = &calls};
+    assert_int_equal(ops_compare(&a.base, &a.base, p, &first, &count, &err), VIX_E_CANCELLED);
+    assert_int_equal(calls, 1);
+    a.base.ops = &broken_ops;
+    p.func = NULL;
+    assert_int_equal(ops_compare(&a.base, &a.base, p, &first, &count, &err), VIX_E_FILE_ERROR);
+    assert_non_null(strstr(err.text, "is broken"));
+    assert_true(first == 17 && count == 18);
+    (void)disk_close(&a.base, NULL);
+}
+
+/* ---- allocated blocks ---- */
+
+struct blocks {
+    const struct model *m;
+    uint64_t start, end, chunk;
+    uint64_t next; /* chunks before it are told of or known to be free */
+    bool *told;
+};
+
+static VixError take_block(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
+{
+    struct blocks *b = ctx;
+
+    (void)e;
+    assert_true(nsectors > 0 && sector >= b->start && sector + nsectors <= b->end);
+    assert_int_equal((sector - b->start) % b->chunk, 0);
+    assert_true((sector + nsectors - b->start) % b->chunk == 0 || sector + nsectors == b->end);
+    assert_true(b->next == b->start || sector > b->next); /* neighbours are one block */
+    b->next = sector + nsectors;
+    for (uint64_t i = sector; i < sector + nsectors; i += b->chunk) {
+        b->told[(i - b->start) / b->chunk] = true;
+    }
+    return VIX_OK;
+}
+
+static bool chunk_has_data(const struct model *m, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++) {
+        if (m->mapped[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void allocated_chunks(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 200; round++) {
+        struct model m;
+        struct blocks b = {.m = &m};
+        srand(round);
+        make_model(&m, (uint64_t)rand() % 20000 + 300);
+        fill_model(&m, round % 2 == 0 ? 900 : 40);
+        m.jumpy = round % 3 == 0;
+        b.chunk = 1 + (uint64_t)rand() % 300;
+        b.start = b.chunk * ((uint64_t)rand() % (m.nsectors / b.chunk + 1));
+        b.start = b.start >= m.nsectors ? 0 : b.start;
+        b.end = b.start + (uint64_t)rand() % (m.nsectors - b.start) + 1;
+        b.next = b.start;
+        b.told = calloc((b.end - b.start) / b.chunk + 1, sizeof *b.told);
+        assert_int_equal(ops_allocated(&m.base, b.start, b.end - b.start, b.chunk, take_block, &b, &err), VIX_OK);
+        for (uint64_t i = b.start; i < b.end; i += b.chunk) {
+            uint64_t to = i + b.chunk < b.end ? i + b.chunk : b.end;
+            assert_int_equal(b.told[(i - b.start) / b.chunk], chunk_has_data(&m, i, to));
+        }
+        free(b.told);
+        (void)disk_close(&m.base, NULL);
+    }
+}
+
+static VixError refuse_block(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
+{
+    (void)sector, (void)nsectors;
+    ++*(unsigned *)ctx;
+    return err_set(e, VIX_E_OUT_OF_MEMORY, "no room for the list");
+}
+
+static void allocated_can_fail(void **state)
+{
+    struct model m;
+    unsigned calls = 0;
+
+    (void)state;
+    make_model(&m, 1000);
+    m.mapped[10] = m.mapped[900] = 1;
+    assert_int_equal(ops_allocated(&m.base, 0, 1000, 128, refuse_block, &calls, &err), VIX_E_OUT_OF_MEMORY);
+    assert_int_equal(calls, 1);
+    (void)disk_close(&m.base, NULL);
+}
+
+/* ---- on a real disk ---- */
+
+static VixError count_blocks(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
+{
+    (void)sector, (void)e;
+    *(uint64_t *)ctx += nsectors;
+    return VIX_OK;
+}
+
+static struct disk *make_sparse(const char *path, uint64_t capacity, const char *parent, uint32_t parent_cid)
+{
+    const struct create_params p = {.type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE,
+                                    .adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC,
+                                    .capacity = capacity,
+                                    .parent_hint = parent,
+                                    .parent_cid = parent_cid};
+    struct disk *d = NULL;
+    assert_int_equal(vmdk_create(fs, path, &p, NULL, NULL, &err), VIX_OK);
+    assert_int_equal(disk_open_local(fs, path, 0, NULL, &d, &err), VIX_OK);
+    return d;
+}
+
+static void chains_are_seen_as_one(void **state)
+{
+    uint8_t buf[512] = {1};
+    uint64_t found = 0;
+    uint64_t first = 0;
+
+    (void)state;
+    fs = store_fs_mem_new(&err);
+    struct disk *base = make_sparse("base.vmdk", 1 << 20, NULL, 0);
+    for (uint64_t s = 0; s < 1 << 20; s += 4096) {
+        assert_int_equal(disk_write(base, s, 1, buf, &err), VIX_OK);
+    }
+    uint32_t cid = disk_local_chain(base)->links[0]->desc->cid;
+    assert_int_equal(disk_close(base, &err), VIX_OK);
+    struct disk *child = make_sparse("child.vmdk", 1 << 20, "base.vmdk", cid);
+    for (uint64_t s = 2048; s < 1 << 20; s += 4096) {
+        assert_int_equal(disk_write(child, s, 1, buf, &err), VIX_OK);
+    }
+    assert_int_equal(ops_allocated(child, 0, 1 << 20, 128, count_blocks, &found, &err), VIX_OK);
+    assert_int_equal(found, 2 * 256 * 128);
+    assert_int_equal(disk_close(child, &err), VIX_OK);
+    assert_int_equal(disk_open_local(fs, "base.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &base, &err), VIX_OK);
+    assert_int_equal(disk_open_local(fs, "child.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &child, &err), VIX_OK);
+    assert_int_equal(compare(base, child, &first), 256);
+    assert_int_equal(first, 2048);
+    assert_int_equal(disk_close(base, &err), VIX_OK);
+    assert_int_equal(disk_close(child, &err), VIX_OK);
+    store_fs_mem_free(fs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(differences_are_counted), cmocka_unit_test(comparing_can_stop_and_fail),
+        cmocka_unit_test(allocated_chunks),        cmocka_unit_test(allocated_can_fail),
+        cmocka_unit_test(chains_are_seen_as_one),
+    };
+    return cmocka_run_group_tests_name("compare", tests, NULL, NULL);
+}
