@@ -64,6 +64,32 @@ static inline uint64_t stream_record_bytes(uint32_t size)
     return round_up((uint64_t)STREAM_MARKER_BYTES + size, SECTOR_SIZE);
 }
 
+/** What a record is, by its marker. */
+enum stream_item_kind {
+    STREAM_ITEM_GRAIN,
+    STREAM_ITEM_TABLE,
+    STREAM_ITEM_DIRECTORY,
+    STREAM_ITEM_FOOTER,
+    STREAM_ITEM_PROGRESS, /* of unknown meaning; some files have it */
+    STREAM_ITEM_END,      /* end of the stream */
+    STREAM_ITEM_CUT,      /* a record that the file ends in; only from a walk */
+    STREAM_ITEM_JUNK      /* no record at all; from a walk: as many sectors as are none */
+};
+
+/** A record. */
+struct stream_item {
+    enum stream_item_kind kind;
+    uint64_t off;    /* in the file, bytes; only from a walk */
+    uint64_t len;    /* bytes, a multiple of 512, > 0 */
+    uint64_t sector; /* of a grain: its first sector */
+    uint32_t size;   /* of a grain: bytes of data, behind the 12 bytes of the marker */
+};
+
+/** Tells kind, len, sector and size of the record that begins with 16 bytes p, from the marker alone: grains lie within
+ * the disk and have a believable size, lengths of metadata follow from the header (what the marker says is not
+ * trusted). */
+void stream_item_decode(const struct sparse_header *h, const uint8_t *p, struct stream_item *ret_item);
+
 /** The header of the files that our writer makes; gd_sector is KDMV_GD_AT_END. */
 void stream_header_new(uint64_t capacity, struct sparse_header *ret_h);
 

@@ -236,4 +236,82 @@ static inline void assert_good_stream(struct store *s, const uint8_t *content, u
     free(file);
 }
 
+/** How a file with its tables in front is made. */
+struct front_form {
+    bool no_markers; /* flags bit 16 without bit 17: a length before each grain */
+    bool short_last; /* the last grain stops at the end of the disk */
+    bool raw;        /* no zlib header and check */
+    bool zero_gte;   /* entry 1 for zero grains */
+    bool no_end;     /* as qemu-img: no end-of-stream sector */
+    bool backwards;  /* records in descending order */
+};
+
+static inline uint32_t deflate_raw(const uint8_t *in, size_t len, uint8_t *out, size_t room, bool raw)
+{
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)in, .avail_in = (uInt)len, .next_out = out, .avail_out = (uInt)room};
+
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, raw ? -15 : 15, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    assert_int_equal(deflateEnd(&z), Z_OK);
+    return (uint32_t)z.total_out;
+}
+
+static inline struct store *make_front(struct store_fs *fs, const uint8_t *content, uint64_t nsectors,
+                                       const struct front_form *form)
+{
+    static uint8_t grain[GRAIN_BYTES], record[2 * GRAIN_BYTES];
+    struct store *s = new_store(fs, "front");
+    uint64_t grains = (nsectors + 127) / 128, tables = (grains + 511) / 512;
+    uint64_t gd = 21, gt = gd + (tables * 4 + 511) / 512, pos = gt + 4 * tables;
+    struct sparse_header h = {.version = 3,
+                              .flags = 0x30003,
+                              .capacity = nsectors,
+                              .grain_sectors = 128,
+                              .descriptor_sector = 1,
+                              .descriptor_sectors = 20,
+                              .gtes_per_gt = 512,
+                              .rgd_sector = 21,
+                              .gd_sector = gd,
+                              .overhead_sectors = pos,
+                              .compress_algorithm = 1};
+    uint32_t head = form->no_markers ? 4 : 12;
+    uint8_t sector[SECTOR_SIZE];
+
+    h.flags = form->no_markers ? 0x10001 : h.flags | (form->zero_gte ? KDMV_FLAG_ZERO_GTE : 0);
+    sparse_header_encode(&h, sector);
+    CHECK(store_write(s, sector, sizeof sector, 0, &err));
+    CHECK(store_write(s, DESCRIPTOR, strlen(DESCRIPTOR), 512, &err));
+    CHECK(s->ops->truncate(s, pos * SECTOR_SIZE, &err));
+    for (uint64_t i = 0; i < tables; i++) {
+        put_le32(sector, (uint32_t)(gt + 4 * i));
+        CHECK(store_write(s, sector, 4, gd * SECTOR_SIZE + 4 * i, &err));
+    }
+    for (uint64_t k = 0; k < grains; k++) {
+        uint64_t g = form->backwards ? grains - 1 - k : k;
+        uint64_t inside = nsectors - g * 128 < 128 ? nsectors - g * 128 : 128;
+        bool zero = only_zeros(content + g * GRAIN_BYTES, inside * SECTOR_SIZE);
+        memset(grain, 0, sizeof grain);
+        memcpy(grain, content + g * GRAIN_BYTES, inside * SECTOR_SIZE);
+        put_le32(sector, zero ? (form->zero_gte ? 1 : 0) : (uint32_t)pos);
+        CHECK(store_write(s, sector, 4, gt * SECTOR_SIZE + 4 * g, &err));
+        if (zero) {
+            continue;
+        }
+        uint32_t size = deflate_raw(grain, form->short_last ? inside * SECTOR_SIZE : GRAIN_BYTES, record + head,
+                                    sizeof record - head, form->raw);
+        if (!form->no_markers) {
+            put_le64(record, g * 128);
+        }
+        put_le32(record + head - 4, size);
+        uint64_t bytes = (head + (uint64_t)size + 511) / 512 * 512;
+        memset(record + head + size, 0, bytes - head - size);
+        CHECK(store_write(s, record, bytes, pos * SECTOR_SIZE, &err));
+        pos += bytes / 512;
+    }
+    if (!form->no_end) {
+        CHECK(s->ops->truncate(s, (pos + 1) * SECTOR_SIZE, &err));
+    }
+    return s;
+}
+
 #endif
