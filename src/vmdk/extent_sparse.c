@@ -9,6 +9,8 @@
 #include "base/checked.h"
 #include "vmdk/sparse_int.h"
 
+#define MAX_TABLES_SKIPPED 2048u /* without a look at each entry: 64 GiB with the usual sizes */
+
 static const struct extent_ops sparse_ops;
 static const struct grain_format sparse_format;
 
@@ -17,13 +19,13 @@ static const struct grain_format sparse_format;
 /* Directory entries, from memory where they are kept, else from the file. */
 static VixError get_gdes(struct sparse_extent *s, uint64_t gt, size_t n, uint32_t *gdes, struct err *err)
 {
-    if (s->gd != NULL) {
+    if (s->gd.present) {
         for (size_t i = 0; i < n; i++) {
-            gdes[i] = atomic_load_explicit(&s->gd[gt + i], memory_order_acquire);
+            gdes[i] = (uint32_t)sparse_gde(&s->gd, gt + i);
         }
         return VIX_OK;
     }
-    uint8_t bytes[SPARSE_MAX_TABLES_PER_PAGE * 4];
+    uint8_t bytes[MAX_TABLES_SKIPPED * 4];
     VixError e = store_read(s->g.x.store, bytes, n * 4, s->h.gd_sector * SECTOR_SIZE + gt * 4, err);
     for (size_t i = 0; e == VIX_OK && i < n; i++) {
         gdes[i] = get_le32(bytes + 4 * i);
@@ -107,11 +109,41 @@ static bool sparse_table_is_zeros(struct grain_extent *g, uint64_t grain)
     return get_gdes(s, grain / s->h.gtes_per_gt, 1, &gde, NULL) == VIX_OK && gde == GDE_ALL_ZERO;
 }
 
-/* Tables exist as a rule, and those that do not are seen when their page is loaded. */
+/* Directory entries from gt on, at most n, that are like the first: absent too, or the next table in the file. */
+static size_t similar_tables(const struct sparse_extent *s, const uint32_t *gdes, size_t n)
+{
+    size_t k = 1;
+
+    while (k < n && gdes[k] == (gdes[0] == GDE_ABSENT ? GDE_ABSENT : gdes[0] + k * s->h.gt_sectors)) {
+        k++;
+    }
+    return k;
+}
+
+/* Grains whose tables were never written: the file has a hole there. Only for readers: a writer's entries may not be in
+ * the file yet. */
 static uint64_t sparse_known_absent(struct grain_extent *g, uint64_t grain)
 {
-    (void)g, (void)grain;
-    return 0;
+    struct sparse_extent *s = sparse_of(g);
+    struct store *store = g->x.store;
+    uint32_t gdes[MAX_TABLES_SKIPPED] = {0};
+    uint64_t gt = grain / s->h.gtes_per_gt;
+    size_t n = min_u64(MAX_TABLES_SKIPPED, s->h.gt_count - gt);
+    struct store_run run;
+
+    if (g->x.writable || get_gdes(s, gt, n, gdes, NULL) != VIX_OK || gdes[0] == GDE_ALL_ZERO) {
+        return 0;
+    }
+    n = similar_tables(s, gdes, n);
+    if (gdes[0] != GDE_ABSENT) {
+        uint64_t off = (uint64_t)gdes[0] * SECTOR_SIZE, table = s->h.gt_sectors * SECTOR_SIZE;
+        if (off + n * table > atomic_load(&g->file_len) ||
+            store->ops->map(store, off, n * table, &run, NULL) != VIX_OK || !run.hole) {
+            return 0;
+        }
+        n = run.len / table;
+    }
+    return n > 0 ? n * s->h.gtes_per_gt - grain % s->h.gtes_per_gt : 0;
 }
 
 /* ---- open and close ---- */
@@ -119,8 +151,8 @@ static uint64_t sparse_known_absent(struct grain_extent *g, uint64_t grain)
 static void sparse_free(struct sparse_extent *s)
 {
     grain_extent_done(&s->g);
-    free(s->gd);
-    free(s->rgd);
+    sparse_directory_done(&s->gd);
+    sparse_directory_done(&s->rgd);
     free(s);
 }
 

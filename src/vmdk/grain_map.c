@@ -92,31 +92,59 @@ static VixError check_zero_entry(struct grain_extent *g, uint64_t grain, struct 
     return g->format->bad_entry(g, grain, GTE_ZERO, err);
 }
 
-/* Grains from this one on that are absent, as far as that is known without looking at each; 0: its entry tells. */
-static uint64_t known_absent(struct grain_extent *g, uint64_t grain)
+/* Grains from this one on that are absent, as far as that is known without looking at each; 0: its entry tells. The
+ * format is asked, which may cost system calls, when a whole page of them lies behind: they are many, then. */
+static uint64_t known_absent(struct grain_extent *g, uint64_t grain, uint64_t behind)
 {
     uint64_t n = grain_tables_known_zeros(g->tables, grain);
 
-    return n > 0 ? n : g->format->known_absent(g, grain);
+    return n > 0 || behind < GRAIN_PAGE_ENTRIES ? n : g->format->known_absent(g, grain);
 }
 
-/* Sectors from the beginning of a grain on whose entries equal value (0 or 1), at most max. */
-static uint64_t same_entries(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t value)
+/* Grains from this one on, at most max, whose entries are value, value + step ... */
+static uint64_t equal_entries(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t value, uint64_t step)
 {
-    uint64_t n = 0, gte;
+    uint64_t n = 0, more, entry;
 
     while (n < max) {
-        uint64_t zeros = value == GTE_ABSENT ? known_absent(g, grain) : 0;
-        if (zeros == 0) {
-            if (grain_tables_get(g->tables, grain, &gte, NULL) != VIX_OK || gte != value) {
+        if (grain_tables_match(g->tables, grain + n, max - n, value + n * step, step, &more)) {
+            n += more;
+            if (more == 0 || (grain + n) % GRAIN_PAGE_ENTRIES != 0) {
                 break;
             }
-            zeros = 1;
+            continue;
         }
-        grain += zeros;
-        n += zeros << g->grain_shift;
+        more = value == GTE_ABSENT ? known_absent(g, grain + n, n) : 0;
+        if (more == 0) {
+            if (grain_tables_get(g->tables, grain + n, &entry, NULL) != VIX_OK || entry != value + n * step) {
+                break;
+            }
+            more = 1;
+        }
+        n += more;
     }
     return min_u64(n, max);
+}
+
+/* Grains from this one on, at most max, that have a place, wherever it is, up to sector last. */
+static uint64_t placed_entries(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t last)
+{
+    uint64_t n = 0, more, entry;
+
+    while (n < max) {
+        if (grain_tables_match_range(g->tables, grain + n, max - n, GTE_ZERO + 1, last, &more)) {
+            n += more;
+            if (more == 0 || (grain + n) % GRAIN_PAGE_ENTRIES != 0) {
+                break;
+            }
+            continue;
+        }
+        if (grain_tables_get(g->tables, grain + n, &entry, NULL) != VIX_OK || entry <= GTE_ZERO || entry > last) {
+            break;
+        }
+        n++;
+    }
+    return n;
 }
 
 static bool grain_is_inside(const struct grain_extent *g, uint64_t gte)
@@ -125,18 +153,18 @@ static bool grain_is_inside(const struct grain_extent *g, uint64_t gte)
            (gte << 9) + grain_bytes(g) <= atomic_load_explicit(&g->file_len, memory_order_relaxed);
 }
 
-/* Sectors from the beginning of a grain on that go on with the run of data whose last grain is at gte, at most max. */
+/* Grains from this one on, at most max, that go on with the run of data whose last grain is at gte, which lies inside
+ * the file, as they do. */
 static uint64_t more_data(struct grain_extent *g, uint64_t grain, uint64_t max, uint64_t gte, bool anywhere)
 {
-    uint64_t n = 0, next;
+    uint64_t sectors = atomic_load_explicit(&g->file_len, memory_order_relaxed) / SECTOR_SIZE;
+    uint64_t last = min_u64(sectors - g->x.grain_sectors, GTE_NO_TABLE - 1);
 
-    for (; n < max; n += g->x.grain_sectors, grain++, gte = next) {
-        if (grain_tables_get(g->tables, grain, &next, NULL) != VIX_OK || next <= GTE_ZERO ||
-            (!anywhere && next != gte + g->x.grain_sectors) || !grain_is_inside(g, next)) {
-            break;
-        }
+    if (anywhere) {
+        return placed_entries(g, grain, max, last);
     }
-    return min_u64(n, max);
+    max = min_u64(max, (last - gte) >> g->grain_shift);
+    return equal_entries(g, grain, max, gte + g->x.grain_sectors, g->x.grain_sectors);
 }
 
 /* A grain that reaches beyond the end of the file: what is missing of it reads as zeros if at least its beginning is
@@ -193,10 +221,10 @@ static VixError map_data(struct grain_extent *g, uint64_t sector, uint64_t max, 
     uint64_t n = g->x.grain_sectors - skip;
     bool holes = (flags & EXTENT_MAP_HOLES) != 0;
     if (n < max) {
-        n += more_data(g, grain + 1, max - n, gte, (flags & EXTENT_MAP_STATUS) != 0 && !holes);
-    } else {
-        n = max;
+        uint64_t grains = ((max - n - 1) >> g->grain_shift) + 1;
+        n += more_data(g, grain + 1, grains, gte, (flags & EXTENT_MAP_STATUS) != 0 && !holes) << g->grain_shift;
     }
+    n = min_u64(n, max);
     struct extent_run run = {.kind = RUN_DATA, .nsectors = n, .file_off = (gte + skip) * SECTOR_SIZE};
     VixError e = holes ? look_for_hole(g, &run, err) : VIX_OK;
     if (e == VIX_OK) {
@@ -224,8 +252,10 @@ VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_
     }
     uint64_t n = min_u64(g->x.grain_sectors - (sector & (g->x.grain_sectors - 1)), nsectors);
     if (n < nsectors && (gte == GTE_ABSENT || g->zero_entries)) {
-        n += same_entries(g, grain + 1, nsectors - n, gte);
+        uint64_t grains = ((nsectors - n - 1) >> g->grain_shift) + 1;
+        n += equal_entries(g, grain + 1, grains, gte, 0) << g->grain_shift;
     }
+    n = min_u64(n, nsectors);
     *ret_run = (struct extent_run){.kind = gte == GTE_ABSENT ? RUN_ABSENT : RUN_ZERO, .nsectors = n};
     return VIX_OK;
 }

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -17,8 +18,17 @@
 
 #define MAX_DIRTY_SECTORS ((UINT64_C(8) << 20) / GRAIN_TABLES_SECTOR)
 #define MIN_PAGES 2u
+#define SINGLE_PAGES 16u /* pages that are allocated one by one; those after them come in slabs */
+#define SLAB_BYTES                                                                                                     \
+    ((size_t)2 << 20) /* a huge page where the kernel has them: its first touch is one fault, not 512                  \
+                       */
 
 struct grain_page grain_page_zero, grain_page_loading;
+
+/* Memory for many pages; they follow this head. */
+struct grain_slab {
+    _Alignas(64) struct grain_slab *next;
+};
 
 static _Atomic uint32_t *entries4(struct grain_page *p)
 {
@@ -75,10 +85,16 @@ void grain_tables_free(struct grain_tables *t)
     if (t == NULL) {
         return;
     }
-    for (size_t i = 0; i < t->npages; i++) {
+    for (size_t i = 0; i < t->nsingle; i++) {
         free(t->pages[i]);
     }
+    while (t->slabs != NULL) {
+        struct grain_slab *slab = t->slabs;
+        t->slabs = slab->next;
+        free(slab);
+    }
     free(t->pages);
+    free(t->spare);
     free(t->dir);
     (void)pthread_cond_destroy(&t->loaded);
     (void)pthread_mutex_destroy(&t->lock);
@@ -107,6 +123,31 @@ static struct grain_page *evict_locked(struct grain_tables *t)
     return NULL;
 }
 
+/* Memory for one more page. Few are allocated as they are needed, so that a small disk, or an extent of many, costs
+ * little; then in slabs, as the page faults of first touches would cost more than filling the pages. */
+static struct grain_page *page_memory_locked(struct grain_tables *t, struct err *err)
+{
+    size_t size = sizeof(struct grain_page) + page_bytes(t);
+
+    if (t->npages < SINGLE_PAGES || t->max_pages < 4 * (size_t)SINGLE_PAGES) {
+        struct grain_page *p = alloc_aligned(_Alignof(struct grain_page), size, err);
+        t->nsingle += p != NULL; /* all singles come before the first of a slab */
+        return p;
+    }
+    if (t->slab_left < size) {
+        struct grain_slab *slab = alloc_aligned(SLAB_BYTES, SLAB_BYTES, err);
+        if (slab == NULL) {
+            return NULL;
+        }
+        (void)madvise(slab, SLAB_BYTES, MADV_HUGEPAGE);
+        slab->next = t->slabs;
+        t->slabs = slab;
+        t->slab_left = SLAB_BYTES - sizeof *slab;
+    }
+    t->slab_left -= size;
+    return (struct grain_page *)(void *)((uint8_t *)t->slabs + SLAB_BYTES - t->slab_left - size);
+}
+
 static struct grain_page *new_page_locked(struct grain_tables *t, struct err *err)
 {
     if (t->npages == t->pages_cap) {
@@ -119,7 +160,7 @@ static struct grain_page *new_page_locked(struct grain_tables *t, struct err *er
         t->pages = pages;
         t->pages_cap = cap;
     }
-    struct grain_page *p = alloc_aligned(_Alignof(struct grain_page), sizeof(*p) + page_bytes(t), err);
+    struct grain_page *p = page_memory_locked(t, err);
     if (p != NULL) {
         memset(p, 0, sizeof *p);
         t->pages[t->npages++] = p;
@@ -139,18 +180,38 @@ static struct grain_page *take_page_locked(struct grain_tables *t, struct err *e
     return p != NULL ? p : new_page_locked(t, err);
 }
 
+/* Stores entries that came from the file; release, because of readers that still believe the page to be another one. */
+static void store_page4(_Atomic uint32_t *entries, const uint8_t *bytes)
+{
+    for (size_t i = 0; i < GRAIN_PAGE_ENTRIES; i++) {
+        atomic_store_explicit(entries + i, get_le32(bytes + 4 * i), memory_order_release);
+    }
+}
+
+static void store_page8(_Atomic uint64_t *entries, const uint8_t *bytes)
+{
+    for (size_t i = 0; i < GRAIN_PAGE_ENTRIES; i++) {
+        atomic_store_explicit(entries + i, get_le64(bytes + 8 * i), memory_order_release);
+    }
+}
+
+static void store_zeros(const struct grain_tables *t, struct grain_page *p)
+{
+    for (size_t i = 0; i < page_bytes(t) / 4; i++) { /* zeros of either width */
+        atomic_store_explicit(entries4(p) + i, 0, memory_order_release);
+    }
+}
+
 /* Gives a page new entries (bytes NULL: zeros) and a number, and puts it into the directory. */
 static void fill_page_locked(struct grain_tables *t, struct grain_page *p, uint64_t page, const uint8_t *bytes)
 {
     atomic_store_explicit(&p->tag, 0, memory_order_relaxed);
-    for (size_t i = 0; i < GRAIN_PAGE_ENTRIES; i++) {
-        if (t->width == 4) {
-            uint32_t v = bytes != NULL ? get_le32(bytes + 4 * i) : 0;
-            atomic_store_explicit(entries4(p) + i, v, memory_order_release);
-        } else {
-            uint64_t v = bytes != NULL ? get_le64(bytes + 8 * i) : 0;
-            atomic_store_explicit(entries8(p) + i, v, memory_order_release);
-        }
+    if (bytes == NULL) {
+        store_zeros(t, p);
+    } else if (t->width == 4) {
+        store_page4(entries4(p), bytes);
+    } else {
+        store_page8(entries8(p), bytes);
     }
     p->page = page;
     p->fillings++;
@@ -180,19 +241,36 @@ static VixError publish_locked(struct grain_tables *t, uint64_t page, const uint
     return VIX_OK;
 }
 
+/* Memory for a page as it is in the file, zeroed: the one that the last loader left, or new. */
+static uint8_t *take_buffer_locked(struct grain_tables *t, struct err *err)
+{
+    uint8_t *bytes = TAKE_PTR(t->spare);
+
+    if (bytes == NULL) {
+        return alloc_zero(page_bytes(t), err);
+    }
+    memset(bytes, 0, page_bytes(t));
+    return bytes;
+}
+
+static void leave_buffer_locked(struct grain_tables *t, uint8_t *bytes)
+{
+    free(t->spare);
+    t->spare = bytes;
+}
+
 /* Loads a page without holding the lock. While it stands as "loading" in the directory nobody else touches it, so what
  * was read cannot be out of date when it is published. */
 static VixError load_locked(struct grain_tables *t, uint64_t page, struct err *err)
 {
-    CLEANUP_FREE uint8_t *bytes = NULL;
-    VixError e = VIX_E_OUT_OF_MEMORY;
+    uint8_t *bytes = take_buffer_locked(t, err);
 
+    if (bytes == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
     atomic_store_explicit(&t->dir[page], &grain_page_loading, memory_order_release);
     (void)pthread_mutex_unlock(&t->lock);
-    bytes = alloc_zero(page_bytes(t), err);
-    if (bytes != NULL) {
-        e = t->load(t->ctx, page << GRAIN_PAGE_SHIFT, bytes, err);
-    }
+    VixError e = t->load(t->ctx, page << GRAIN_PAGE_SHIFT, bytes, err);
     (void)pthread_mutex_lock(&t->lock);
     if (e == VIX_OK) {
         e = publish_locked(t, page, bytes, err);
@@ -200,6 +278,7 @@ static VixError load_locked(struct grain_tables *t, uint64_t page, struct err *e
     if (e != VIX_OK) {
         atomic_store_explicit(&t->dir[page], NULL, memory_order_release);
     }
+    leave_buffer_locked(t, bytes);
     (void)pthread_cond_broadcast(&t->loaded);
     return e;
 }
@@ -241,6 +320,66 @@ VixError grain_tables_get_slow(struct grain_tables *t, uint64_t entry, uint64_t 
         *ret_value = atomic_load_explicit(entries8(p) + index, memory_order_relaxed);
     }
     return VIX_OK;
+}
+
+/* ---- many entries at once ---- */
+
+/* The page of an entry if it is in memory, with the tag under which its entries may be believed. */
+static struct grain_page *peek_page(const struct grain_tables *t, uint64_t entry, uint64_t *ret_tag)
+{
+    uint64_t page = entry >> GRAIN_PAGE_SHIFT;
+    struct grain_page *p = atomic_load_explicit(&t->dir[page], memory_order_acquire);
+
+    if (p == NULL) {
+        return NULL;
+    }
+    *ret_tag = atomic_load_explicit(&p->tag, memory_order_acquire);
+    return *ret_tag >> 32 == page + 1 ? p : NULL;
+}
+
+static uint64_t entry_at(const struct grain_tables *t, struct grain_page *p, uint64_t index)
+{
+    return t->width == 4 ? atomic_load_explicit(entries4(p) + index, memory_order_acquire)
+                         : atomic_load_explicit(entries8(p) + index, memory_order_acquire);
+}
+
+static uint64_t up_to_page_end(uint64_t entry, uint64_t max)
+{
+    return min_u64(max, GRAIN_PAGE_ENTRIES - (entry & (GRAIN_PAGE_ENTRIES - 1)));
+}
+
+bool grain_tables_match(const struct grain_tables *t, uint64_t entry, uint64_t max, uint64_t value, uint64_t step,
+                        uint64_t *ret_n)
+{
+    uint64_t index = entry & (GRAIN_PAGE_ENTRIES - 1), n = 0, tag;
+    struct grain_page *p = peek_page(t, entry, &tag);
+
+    if (p == NULL) {
+        return false;
+    }
+    max = up_to_page_end(entry, max);
+    while (n < max && entry_at(t, p, index + n) == value + n * step) {
+        n++;
+    }
+    *ret_n = n;
+    return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag;
+}
+
+bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint64_t max, uint64_t low, uint64_t high,
+                              uint64_t *ret_n)
+{
+    uint64_t index = entry & (GRAIN_PAGE_ENTRIES - 1), n = 0, tag;
+    struct grain_page *p = peek_page(t, entry, &tag);
+
+    if (p == NULL) {
+        return false;
+    }
+    max = up_to_page_end(entry, max);
+    while (n < max && entry_at(t, p, index + n) - low <= high - low) {
+        n++;
+    }
+    *ret_n = n;
+    return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag;
 }
 
 /* ---- changing ---- */

@@ -55,8 +55,12 @@ struct grain_tables {
     pthread_cond_t loaded;
     struct grain_page **pages;
     size_t npages, max_pages, pages_cap, hand;
+    size_t nsingle; /* of pages: the first, each with memory of its own */
+    struct grain_slab *slabs;
+    size_t slab_left; /* bytes not used yet of the newest slab */
     struct grain_page *dirty_list, *flushing_list;
     size_t dirty_pages, dirty_sectors;
+    uint8_t *spare; /* a buffer for the next loader, or NULL */
 };
 
 /* Two pages without entries that stand in the directory. */
@@ -118,6 +122,16 @@ static inline VixError grain_tables_get(struct grain_tables *t, uint64_t entry, 
     }
     return grain_tables_get_slow(t, entry, ret_value, err);
 }
+
+/** Counts the entries from entry on, at most max and not beyond its page, that are value, value + step, value + 2 *
+ * step
+ * ... false if the page is not in memory (or was taken away meanwhile): grain_tables_get brings it back. No lock. */
+bool grain_tables_match(const struct grain_tables *t, uint64_t entry, uint64_t max, uint64_t value, uint64_t step,
+                        uint64_t *ret_n);
+
+/** The same for entries that are from low to high, both included, in any order. */
+bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint64_t max, uint64_t low, uint64_t high,
+                              uint64_t *ret_n);
 
 /** How many entries from this one on are known to be 0 without looking at each: up to the end of its page, or 0. */
 static inline uint64_t grain_tables_known_zeros(const struct grain_tables *t, uint64_t entry)

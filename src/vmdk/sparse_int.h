@@ -11,6 +11,14 @@
 #define SPARSE_MAX_TABLES_PER_PAGE (GRAIN_PAGE_ENTRIES / 128) /* 128: the fewest entries of a table */
 #define SPARSE_MAX_WRITABLE_TABLES (1u << 20)                 /* of each copy: directories of 4 MiB */
 
+/** A grain directory kept for writing. In the usual layout each table follows the one before it: then only the place of
+ * the first is kept. */
+struct sparse_directory {
+    bool present;              /* loaded: the extent is open for writing, and has this directory */
+    uint64_t first, step;      /* sectors; where entries is NULL */
+    _Atomic uint32_t *entries; /* host order */
+};
+
 struct sparse_extent {
     struct grain_extent g; /* first */
     struct sparse_header h;
@@ -18,13 +26,24 @@ struct sparse_extent {
 
     /* writable only */
     uint8_t header_sector[SECTOR_SIZE]; /* as in the file; guarded by lock */
-    _Atomic uint32_t *gd, *rgd;         /* whole directories, host order; rgd NULL without redundant tables */
+    struct sparse_directory gd, rgd;    /* rgd not present without redundant tables */
 };
 
 static inline struct sparse_extent *sparse_of(struct grain_extent *g)
 {
     return (struct sparse_extent *)g;
 }
+
+/** The sector of a table, or GDE_ABSENT, GDE_ALL_ZERO. */
+static inline uint64_t sparse_gde(const struct sparse_directory *d, uint64_t gt)
+{
+    return d->entries == NULL ? d->first + gt * d->step : atomic_load_explicit(&d->entries[gt], memory_order_acquire);
+}
+
+/** Reads the directory at sector; what it says is not checked. Freed with sparse_directory_done. */
+VixError sparse_directory_load(struct sparse_extent *s, uint64_t sector, struct sparse_directory *ret_dir,
+                               struct err *err);
+void sparse_directory_done(struct sparse_directory *d);
 
 /** Loads the directories of an extent that is opened for writing, and proves that directories and tables lie inside the
  * file and nothing overlaps; for a file that was not closed cleanly also that both copies of the tables agree

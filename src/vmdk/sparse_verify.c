@@ -42,26 +42,6 @@ static VixError needs_repair(const struct sparse_extent *s, struct err *err, con
 
 /* ---- directories ---- */
 
-static VixError load_directory(struct sparse_extent *s, uint64_t sector, _Atomic uint32_t **ret_gd, struct err *err)
-{
-    uint64_t n = s->h.gt_count;
-    CLEANUP_FREE uint8_t *bytes = alloc_array(n, 4, err);
-    CLEANUP_FREE _Atomic uint32_t *gd = alloc_array(n, sizeof(*gd), err);
-
-    if (bytes == NULL || gd == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    VixError e = store_read(s->g.x.store, bytes, n * 4, sector * SECTOR_SIZE, err);
-    if (e != VIX_OK) {
-        return e;
-    }
-    for (uint64_t i = 0; i < n; i++) {
-        atomic_init(&gd[i], get_le32(bytes + 4 * i));
-    }
-    *ret_gd = TAKE_PTR(gd);
-    return VIX_OK;
-}
-
 /* A piece of the file that nothing else may share. */
 struct piece {
     uint64_t first, end; /* sectors */
@@ -70,25 +50,36 @@ struct piece {
 
 struct piece_list {
     struct piece *pieces;
-    size_t n;
+    size_t n, room;
 };
 
-static void add_piece(struct piece_list *l, uint64_t first, uint64_t nsectors, const char *what)
+static VixError add_piece(struct piece_list *l, uint64_t first, uint64_t nsectors, const char *what, struct err *err)
 {
-    if (nsectors > 0) {
-        l->pieces[l->n++] = (struct piece){first, first + nsectors, what};
+    if (nsectors == 0) {
+        return VIX_OK;
     }
+    if (l->n == l->room) {
+        size_t room = l->room > 0 ? 2 * l->room : 8;
+        struct piece *pieces = realloc(l->pieces, room * sizeof(*pieces));
+        if (pieces == NULL) {
+            return err_set(err, VIX_E_OUT_OF_MEMORY, "out of memory to compare the places of %zu tables", room);
+        }
+        l->pieces = pieces;
+        l->room = room;
+    }
+    l->pieces[l->n++] = (struct piece){first, first + nsectors, what};
+    return VIX_OK;
 }
 
 /* Adds the tables of a directory; those that follow each other as one piece, which in the usual layout is all. */
-static VixError add_tables(const struct sparse_extent *s, struct piece_list *l, const _Atomic uint32_t *gd,
+static VixError add_tables(const struct sparse_extent *s, struct piece_list *l, const struct sparse_directory *gd,
                            const char *what, struct err *err)
 {
     uint64_t len = atomic_load(&s->g.file_len);
-    struct piece *last = NULL;
+    struct piece run = {0, 0, what};
 
     for (uint64_t i = 0; i < s->h.gt_count; i++) {
-        uint64_t sector = atomic_load_explicit(&gd[i], memory_order_relaxed);
+        uint64_t sector = sparse_gde(gd, i);
         if (sector == GDE_ABSENT) {
             continue;
         }
@@ -97,14 +88,16 @@ static VixError add_tables(const struct sparse_extent *s, struct piece_list *l, 
                                 "%s %" PRIu64 " is said to be at sector %" PRIu64 " of a file of %" PRIu64 " bytes",
                                 what, i, sector, len);
         }
-        if (last != NULL && last->end == sector) {
-            last->end += s->h.gt_sectors;
-        } else {
-            add_piece(l, sector, s->h.gt_sectors, what);
-            last = &l->pieces[l->n - 1];
+        if (run.end != sector) {
+            VixError e = add_piece(l, run.first, run.end - run.first, what, err);
+            if (e != VIX_OK) {
+                return e;
+            }
+            run.first = sector;
         }
+        run.end = sector + s->h.gt_sectors;
     }
-    return VIX_OK;
+    return add_piece(l, run.first, run.end - run.first, what, err);
 }
 
 static int by_first(const void *a, const void *b)
@@ -126,29 +119,43 @@ static VixError check_disjoint(const struct sparse_extent *s, struct piece_list 
     return VIX_OK;
 }
 
-static VixError check_layout(struct sparse_extent *s, struct err *err)
+static VixError collect_pieces(struct sparse_extent *s, struct piece_list *l, struct err *err)
 {
     const struct sparse_header *h = &s->h;
-    size_t most = 4 + 2 * (size_t)h->gt_count;
-    CLEANUP_FREE struct piece *pieces = alloc_array(most, sizeof(*pieces), err);
-    struct piece_list l = {pieces, 0};
+    VixError e = add_piece(l, 0, 1, "the header", err);
 
-    if (pieces == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
+    if (e == VIX_OK && h->descriptor_sector != 0) {
+        e = add_piece(l, h->descriptor_sector, h->descriptor_sectors, "the descriptor", err);
     }
-    if (h->overhead_sectors * SECTOR_SIZE > atomic_load(&s->g.file_len)) {
-        return needs_repair(s, err, "overHead is %" PRIu64 " sectors, the file has %" PRIu64 " bytes",
-                            h->overhead_sectors, atomic_load(&s->g.file_len));
+    if (e == VIX_OK) {
+        e = add_piece(l, h->gd_sector, h->gd_sectors, "the grain directory", err);
     }
-    add_piece(&l, 0, 1, "the header");
-    add_piece(&l, h->descriptor_sector, h->descriptor_sector != 0 ? h->descriptor_sectors : 0, "the descriptor");
-    add_piece(&l, h->gd_sector, h->gd_sectors, "the grain directory");
-    VixError e = add_tables(s, &l, s->gd, "grain table", err);
-    if (e == VIX_OK && s->rgd != NULL) {
-        add_piece(&l, h->rgd_sector, h->gd_sectors, "the redundant grain directory");
-        e = add_tables(s, &l, s->rgd, "redundant grain table", err);
+    if (e == VIX_OK) {
+        e = add_tables(s, l, &s->gd, "grain table", err);
     }
-    return e == VIX_OK ? check_disjoint(s, &l, err) : e;
+    if (e == VIX_OK && s->rgd.present) {
+        e = add_piece(l, h->rgd_sector, h->gd_sectors, "the redundant grain directory", err);
+    }
+    if (e == VIX_OK && s->rgd.present) {
+        e = add_tables(s, l, &s->rgd, "redundant grain table", err);
+    }
+    return e;
+}
+
+static VixError check_layout(struct sparse_extent *s, struct err *err)
+{
+    uint64_t overhead = s->h.overhead_sectors, len = atomic_load(&s->g.file_len);
+    struct piece_list l = {.pieces = NULL};
+
+    if (overhead * SECTOR_SIZE > len) {
+        return needs_repair(s, err, "overHead is %" PRIu64 " sectors, the file has %" PRIu64 " bytes", overhead, len);
+    }
+    VixError e = collect_pieces(s, &l, err);
+    if (e == VIX_OK) {
+        e = check_disjoint(s, &l, err);
+    }
+    free(l.pieces);
+    return e;
 }
 
 /* ---- tables ---- */
@@ -159,10 +166,10 @@ static size_t table_bytes(const struct sparse_extent *s)
 }
 
 /* Reads a table, zeros where there is none. */
-static VixError read_table(struct sparse_extent *s, const _Atomic uint32_t *gd, uint64_t gt, uint8_t *buf,
+static VixError read_table(struct sparse_extent *s, const struct sparse_directory *gd, uint64_t gt, uint8_t *buf,
                            struct err *err)
 {
-    uint64_t sector = atomic_load_explicit(&gd[gt], memory_order_relaxed);
+    uint64_t sector = sparse_gde(gd, gt);
 
     if (sector == GDE_ABSENT) {
         memset(buf, 0, table_bytes(s));
@@ -180,10 +187,10 @@ static VixError check_lone_copies(struct sparse_extent *s, struct err *err)
         return VIX_E_OUT_OF_MEMORY;
     }
     for (uint64_t gt = 0; gt < s->h.gt_count; gt++) {
-        if (atomic_load(&s->gd[gt]) != GDE_ABSENT || atomic_load(&s->rgd[gt]) == GDE_ABSENT) {
+        if (sparse_gde(&s->gd, gt) != GDE_ABSENT || sparse_gde(&s->rgd, gt) == GDE_ABSENT) {
             continue;
         }
-        VixError e = read_table(s, s->rgd, gt, buf, err);
+        VixError e = read_table(s, &s->rgd, gt, buf, err);
         if (e != VIX_OK) {
             return e;
         }
@@ -263,10 +270,10 @@ static VixError scan_entry(struct scan *c, uint64_t grain, uint32_t primary, uin
 
 static VixError read_both(struct scan *c, uint64_t gt, struct err *err)
 {
-    VixError e = read_table(c->s, c->s->gd, gt, c->primary, err);
+    VixError e = read_table(c->s, &c->s->gd, gt, c->primary, err);
 
-    if (e == VIX_OK && c->s->rgd != NULL) {
-        e = read_table(c->s, c->s->rgd, gt, c->copy, err);
+    if (e == VIX_OK && c->s->rgd.present) {
+        e = read_table(c->s, &c->s->rgd, gt, c->copy, err);
     } else if (e == VIX_OK) {
         memcpy(c->copy, c->primary, table_bytes(c->s));
     }
@@ -320,7 +327,7 @@ static VixError scan_all(struct scan *c, uint64_t unit, struct err *err)
 static VixError repair_table(struct scan *c, uint64_t gt, struct err *err)
 {
     struct sparse_extent *s = c->s;
-    uint64_t to_copy = atomic_load(&s->rgd[gt]), to_primary = atomic_load(&s->gd[gt]);
+    uint64_t to_copy = sparse_gde(&s->rgd, gt), to_primary = sparse_gde(&s->gd, gt);
     VixError e = read_both(c, gt, err);
 
     if (e != VIX_OK || memcmp(c->primary, c->copy, table_bytes(s)) == 0) {
@@ -390,14 +397,14 @@ VixError sparse_verify_for_write(struct sparse_extent *s, struct err *err)
                        "%s: %" PRIu64 " grain tables, an extent open for writing can have %u", s->g.x.store->path,
                        s->h.gt_count, SPARSE_MAX_WRITABLE_TABLES);
     }
-    VixError e = load_directory(s, s->h.gd_sector, &s->gd, err);
+    VixError e = sparse_directory_load(s, s->h.gd_sector, &s->gd, err);
     if (e == VIX_OK && s->redundant) {
-        e = load_directory(s, s->h.rgd_sector, &s->rgd, err);
+        e = sparse_directory_load(s, s->h.rgd_sector, &s->rgd, err);
     }
     if (e == VIX_OK) {
         e = check_layout(s, err);
     }
-    if (e == VIX_OK && s->rgd != NULL) {
+    if (e == VIX_OK && s->rgd.present) {
         e = check_lone_copies(s, err);
     }
     if (e == VIX_OK && s->h.unclean) {

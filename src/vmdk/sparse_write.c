@@ -22,8 +22,7 @@ VixError sparse_write_unclean_locked(struct grain_extent *g, bool unclean, struc
 
 static bool has_tables(struct sparse_extent *s, uint64_t gt)
 {
-    return atomic_load_explicit(&s->gd[gt], memory_order_acquire) != GDE_ABSENT &&
-           (s->rgd == NULL || atomic_load_explicit(&s->rgd[gt], memory_order_acquire) != GDE_ABSENT);
+    return sparse_gde(&s->gd, gt) != GDE_ABSENT && (!s->rgd.present || sparse_gde(&s->rgd, gt) != GDE_ABSENT);
 }
 
 static VixError write_gde(struct sparse_extent *s, uint64_t gd_sector, uint64_t gt, uint64_t sector, struct err *err)
@@ -38,8 +37,8 @@ static VixError write_gde(struct sparse_extent *s, uint64_t gd_sector, uint64_t 
  * name it. */
 static VixError make_tables_locked(struct sparse_extent *s, uint64_t gt, struct err *err)
 {
-    bool primary = atomic_load(&s->gd[gt]) == GDE_ABSENT;
-    bool copy = s->rgd != NULL && atomic_load(&s->rgd[gt]) == GDE_ABSENT;
+    bool primary = sparse_gde(&s->gd, gt) == GDE_ABSENT;
+    bool copy = s->rgd.present && sparse_gde(&s->rgd, gt) == GDE_ABSENT;
     uint64_t space = round_up(((uint64_t)primary + copy) * s->h.gt_sectors, s->h.grain_sectors), sector;
     VixError e = grain_take_space_locked(&s->g, space, &sector, err);
 
@@ -56,10 +55,10 @@ static VixError make_tables_locked(struct sparse_extent *s, uint64_t gt, struct 
         return e;
     }
     if (copy) {
-        atomic_store(&s->rgd[gt], (uint32_t)sector);
+        atomic_store(&s->rgd.entries[gt], (uint32_t)sector);
     }
     if (primary) {
-        atomic_store(&s->gd[gt], (uint32_t)(sector + (copy ? s->h.gt_sectors : 0)));
+        atomic_store(&s->gd.entries[gt], (uint32_t)(sector + (copy ? s->h.gt_sectors : 0)));
     }
     return VIX_OK;
 }
@@ -71,7 +70,7 @@ static VixError ensure_table(struct sparse_extent *s, uint64_t gt, struct err *e
 
     {
         SCOPED_LOCK(&s->g.lock);
-        had_primary = atomic_load(&s->gd[gt]) != GDE_ABSENT;
+        had_primary = sparse_gde(&s->gd, gt) != GDE_ABSENT;
         if (!has_tables(s, gt)) {
             e = make_tables_locked(s, gt, err);
         }
@@ -103,27 +102,26 @@ VixError sparse_ensure_tables(struct grain_extent *g, uint64_t grain, uint64_t n
 
 /* One copy of the tables. */
 struct copy_place {
-    const _Atomic uint32_t *gd;
+    const struct sparse_directory *gd;
     uint64_t gtes_per_gt;
 };
 
 static VixError table_sector_off(void *ctx, uint64_t first_entry, uint64_t *ret_off, struct err *err)
 {
     const struct copy_place *c = ctx;
-    uint64_t gde = atomic_load_explicit(&c->gd[first_entry / c->gtes_per_gt], memory_order_acquire);
 
     (void)err;
-    *ret_off = gde * SECTOR_SIZE + first_entry % c->gtes_per_gt * 4;
+    *ret_off = sparse_gde(c->gd, first_entry / c->gtes_per_gt) * SECTOR_SIZE + first_entry % c->gtes_per_gt * 4;
     return VIX_OK;
 }
 
 VixError sparse_write_tables(struct grain_extent *g, const struct grain_snapshot *snap, struct err *err)
 {
     const struct sparse_extent *s = sparse_of(g);
-    struct copy_place primary = {s->gd, s->h.gtes_per_gt}, copy = {s->rgd, s->h.gtes_per_gt};
+    struct copy_place primary = {&s->gd, s->h.gtes_per_gt}, copy = {&s->rgd, s->h.gtes_per_gt};
     VixError e = g->x.store->ops->flush(g->x.store, err); /* the data that the entries point to */
 
-    if (e == VIX_OK && s->rgd != NULL) {
+    if (e == VIX_OK && s->rgd.present) {
         e = grain_write_snapshot(g, snap, table_sector_off, &copy, err);
     }
     if (e == VIX_OK) {
