@@ -15,7 +15,7 @@ VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint6
 
     while (pos < end) {
         struct disk_run run;
-        VixError code = d->ops->map(d, pos, end - pos, EXTENT_MAP_STATUS | EXTENT_MAP_HOLES, &run, err);
+        VixError code = d->ops->map(d, pos, end - pos, EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, err);
         if (code != VIX_OK) {
             return code;
         }
