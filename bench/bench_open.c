@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* bench_open.c - what it costs a program to open a disk, and to ask for its allocated blocks, through the public library.
- * usage: bench_open open PATH | map PATH
- * Prints one line "seconds peak-KiB-added"; for map: seconds of the whole query after a warm-up open. */
+/* bench_open.c - what it costs a program to open a disk, and to ask for its allocated blocks, through the public
+ * library. usage: bench_open open PATH | map PATH Prints one line "seconds peak-KiB-added"; for map: seconds of the
+ * whole query after a warm-up open. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
