@@ -47,7 +47,7 @@ struct link {
     bool embedded;               /* the descriptor lies in the extent's file */
     bool self_extent;            /* embedded, and that file is the first extent */
     uint64_t desc_off, desc_max; /* embedded: its place and size in bytes */
-    struct link_extent *extents; /* by first_sector, none empty; index is not that of the descriptor's extent line */
+    struct link_extent *extents; /* by first_sector; as many, and in the order, as extent lines */
     size_t extent_count;
     uint64_t capacity; /* sectors */
     uint32_t flags;    /* CHAIN_ */

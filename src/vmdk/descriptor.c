@@ -9,7 +9,6 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "base/cleanup.h"
 #include "base/text.h"
 #include "vmdk/descriptor_int.h"
 

@@ -58,7 +58,7 @@ static inline bool link_has_parent(const struct link *l)
     return l->desc->parent_cid != CID_NO_PARENT;
 }
 
-/** The extent that holds a sector below the capacity. */
+/** The extent that holds a sector below the capacity. Empty ones share their first sector with the next, and lose. */
 static inline const struct link_extent *link_extent_at(const struct link *l, uint64_t sector)
 {
     size_t low = 0, high = l->extent_count;

@@ -193,13 +193,13 @@ static VixError open_store(struct opening *o, struct err *err)
 
 static VixError open_extent(struct opening *o, struct err *err)
 {
-    extent_open_func *open = extent_noaccess_open;
+    extent_open_func *open_extent_of_type = extent_noaccess_open;
 
     VixError code = VIX_OK;
     if (o->line->access != ACCESS_NONE) {
         code = open_store(o, err);
         if (code == VIX_OK) {
-            code = pick_type(o, &open, err);
+            code = pick_type(o, &open_extent_of_type, err);
         }
     }
     if (code != VIX_OK) {
@@ -214,7 +214,7 @@ static VixError open_extent(struct opening *o, struct err *err)
         .level = o->tuning != NULL ? o->tuning->level : 0,
         .threads = o->tuning != NULL ? o->tuning->threads : 0,
     };
-    return open(&p, &o->e->x, err);
+    return open_extent_of_type(&p, &o->e->x, err);
 }
 
 /* ---- several extents in one file ---- */
@@ -258,17 +258,14 @@ static VixError check_overlaps(const struct link *l, const struct file_range *ra
 static VixError check_shared_files(const struct link *l, struct err *err)
 {
     CLEANUP_FREE struct file_range *ranges = alloc_array(l->extent_count, sizeof *ranges, err);
-    size_t count = 0, line = 0;
+    size_t count = 0;
 
     if (ranges == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    for (size_t i = 0; i < l->extent_count; i++, line++) {
+    for (size_t i = 0; i < l->extent_count; i++) {
         const struct link_extent *e = &l->extents[i];
-        while (l->desc->extents[line].nsectors == 0) {
-            line++;
-        }
-        const struct extent_line *x = &l->desc->extents[line];
+        const struct extent_line *x = &l->desc->extents[i];
         if (e->store != NULL) {
             bool raw = is_raw(x->type);
             ranges[count++] = (struct file_range){.store = e->store,
@@ -291,9 +288,6 @@ VixError link_open_extents(struct link *l, const struct chain_tuning *tuning, st
         return VIX_E_OUT_OF_MEMORY;
     }
     for (size_t i = 0; i < d->extent_count; i++) {
-        if (d->extents[i].nsectors == 0) {
-            continue;
-        }
         struct opening o = {.l = l,
                             .line = &d->extents[i],
                             .e = &l->extents[l->extent_count++],

@@ -220,6 +220,8 @@ static void extents_follow_one_another(void **state)
     put_sectors("two", 1, 2);
     struct chain *c = open_ok("m.vmdk", CHAIN_WRITE);
     assert_int_equal(c->capacity, 11);
+    assert_int_equal(c->links[0]->extent_count, c->links[0]->desc->extent_count);
+    assert_int_equal(c->links[0]->extents[6].first_sector, 9);
     assert_sectors(c, 0, 3, 1);
     assert_sectors(c, 3, 2, 0);
     assert_sectors(c, 5, 1, 2);
