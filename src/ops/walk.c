@@ -28,8 +28,8 @@ static VixError look(const struct walk *w, struct walk_side *side, struct err *e
         side->run_end = w->end;
         return VIX_OK;
     }
-    VixError code =
-        side->d->ops->map(side->d, w->pos, side->d->capacity - w->pos, EXTENT_MAP_STATUS | EXTENT_MAP_HOLES, &run, err);
+    VixError code = side->d->ops->map(side->d, w->pos, side->d->capacity - w->pos,
+                                      EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, err);
     if (code == VIX_OK) {
         side->run_zero = run.zero;
         side->run_end = w->pos + run.nsectors;

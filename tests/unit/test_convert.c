@@ -20,6 +20,7 @@
 #include "ops/ops.h"
 #include "store/store_fault.h"
 
+#define PATH_ROOM 320 /* a folder and any name */
 #define ODD_SECTORS (5 * 2048 + 77) /* 5 MiB and a part of a grain */
 
 static const VixDiskLibDiskType all_types[] = {
@@ -32,7 +33,7 @@ static const VixDiskLibDiskType all_types[] = {
 static struct store_fs *fs;
 static char folder[64];
 static struct err err;
-static char paths[64][128];
+static char paths[64][PATH_ROOM];
 static unsigned path_count;
 
 static int begin(void **state)
