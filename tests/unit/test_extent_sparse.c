@@ -513,6 +513,45 @@ static void two_terabytes_open_and_read_without_their_tables(void **state)
     store_close(st);
 }
 
+/* Readers step over tables that are holes of the file; whatever lies between them must be found. */
+static void nothing_is_missed_between_tables_that_are_holes(void **state)
+{
+    static const uint64_t grains[] = {0, 511, 512, 8191, 8192, 40000, 40001, 1048575, 1048576, 20000000, 33550000};
+    static const struct layout kinds[] = {
+        {.capacity = SPARSE_EXTENT_MAX_SECTORS},
+        {.capacity = SPARSE_EXTENT_MAX_SECTORS, .grain = 128, .gtes = 512, .version = 1, .missing_gts = 3},
+    };
+    uint8_t data[512] = {3};
+
+    (void)state;
+    for (size_t k = 0; k < 2; k++) {
+        struct store *st = new_file("gaps");
+        build(st, &kinds[k]);
+        struct extent *x = must_open(st, true);
+        for (size_t i = 0; i < sizeof grains / sizeof grains[0]; i++) {
+            assert_int_equal(x->ops->write(x, grains[i] * 128, 1, data, NULL), VIX_OK);
+        }
+        must_close(x);
+        for (uint32_t flags = 0; flags <= EXTENT_MAP_STATUS; flags++) {
+            uint64_t at = 0, found = 0;
+            x = must_open(st, false);
+            while (at < x->nsectors) {
+                struct extent_run run;
+                assert_int_equal(x->ops->map(x, at, x->nsectors - at, flags, &run, NULL), VIX_OK);
+                assert_true(run.nsectors > 0 && run.nsectors <= x->nsectors - at);
+                for (uint64_t s = at; run.kind == RUN_DATA && s < at + run.nsectors; s += 128, found++) {
+                    assert_int_equal(s, grains[found] * 128);
+                }
+                at += run.nsectors;
+            }
+            assert_int_equal(found, sizeof grains / sizeof grains[0]);
+            must_close(x);
+        }
+        store_close(st);
+        assert_int_equal(fs->ops->unlink(fs, "gaps", NULL), VIX_OK);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,6 +567,7 @@ int main(void)
         cmocka_unit_test(copy_that_is_missing_is_made_and_filled),
         cmocka_unit_test(file_has_room_for_no_more_than_32_bits_of_sectors),
         cmocka_unit_test(two_terabytes_open_and_read_without_their_tables),
+        cmocka_unit_test(nothing_is_missed_between_tables_that_are_holes),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

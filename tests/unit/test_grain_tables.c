@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "base/bytes.h"
+#include "base/checked.h"
 #include "vmdk/grain_tables.h"
 
 #define NPAGES 40u
@@ -93,10 +94,11 @@ static size_t write_back(struct grain_tables *t, struct file *f)
 static void entries_are_those_of_the_file_whatever_was_evicted(void **state)
 {
     (void)state;
-    for (unsigned width = 4; width <= 8; width += 4) {
+    for (unsigned kind = 0; kind < 4; kind++) { /* each width with a small bound and one that makes slabs */
         struct file f;
+        unsigned width = kind % 2 == 0 ? 4 : 8, pages = kind < 2 ? 3 : 200;
         file_init(&f, width);
-        struct grain_tables *t = make(&f, 3);
+        struct grain_tables *t = make(&f, pages);
         uint32_t seed = 1;
         for (int n = 0; n < 400; n++) {
             seed = seed * 1103515245 + 12345;
@@ -105,7 +107,7 @@ static void entries_are_those_of_the_file_whatever_was_evicted(void **state)
             assert_int_equal(grain_tables_get(t, i, &v, NULL), VIX_OK);
             assert_true(v == expected);
         }
-        assert_true(t->npages <= 3);
+        assert_true(t->npages <= min_u64(pages, NPAGES - 1));
         grain_tables_free(t);
         free(f.bytes);
     }
@@ -225,6 +227,38 @@ static void what_changes_after_a_snapshot_belongs_to_the_next(void **state)
     assert_int_equal(get_le32(snap.bytes + 40), 111);
     grain_tables_snapshot_end(t, &snap, true);
     assert_int_equal(write_back(t, &f), 0);
+    grain_tables_free(t);
+    free(f.bytes);
+}
+
+static void many_entries_are_compared_at_once_within_a_page(void **state)
+{
+    struct file f;
+    uint64_t n = 99, v, zero = (uint64_t)ZERO_PAGE << GRAIN_PAGE_SHIFT;
+
+    (void)state;
+    file_init(&f, 4);
+    struct grain_tables *t = make(&f, 4);
+    assert_false(grain_tables_match(t, 5, 10, 0, 0, &n)); /* not in memory yet */
+    assert_false(grain_tables_match_range(t, 5, 10, 0, UINT32_MAX, &n));
+    assert_int_equal(grain_tables_set(t, 100, 50, 1000, 128, NULL), VIX_OK);
+    assert_int_equal(grain_tables_set(t, 120, 1, 7, 0, NULL), VIX_OK);
+    assert_true(grain_tables_match(t, 100, 1000, 1000, 128, &n));
+    assert_int_equal(n, 20);
+    assert_true(grain_tables_match(t, 100, 3, 1000, 128, &n));
+    assert_int_equal(n, 3);
+    assert_true(grain_tables_match(t, 100, 1000, 1000, 0, &n));
+    assert_int_equal(n, 1);
+    assert_true(grain_tables_match(t, 100, 1000, 1001, 128, &n));
+    assert_int_equal(n, 0);
+    assert_true(grain_tables_match_range(t, 100, 50, 1000, 1000 + 20 * 128, &n));
+    assert_int_equal(n, 20);
+    assert_true(grain_tables_match_range(t, 100, 50, 7, 1000 + 30 * 128, &n));
+    assert_int_equal(n, 31);
+    assert_true(grain_tables_match_range(t, GRAIN_PAGE_ENTRIES - 3, 50, 0, UINT32_MAX, &n));
+    assert_int_equal(n, 3);
+    assert_int_equal(grain_tables_get(t, zero, &v, NULL), VIX_OK);
+    assert_false(grain_tables_match(t, zero, 10, 0, 0, &n)); /* its zeros are known without it */
     grain_tables_free(t);
     free(f.bytes);
 }
@@ -356,6 +390,7 @@ int main(void)
         cmocka_unit_test(page_that_cannot_be_read_fails_alone_and_can_be_tried_again),
         cmocka_unit_test(changes_stay_until_they_are_written_and_come_back_from_the_file),
         cmocka_unit_test(what_changes_after_a_snapshot_belongs_to_the_next),
+        cmocka_unit_test(many_entries_are_compared_at_once_within_a_page),
         cmocka_unit_test(too_many_entries_are_refused),
         cmocka_unit_test(threads_never_see_a_foreign_entry),
     };
