@@ -7,7 +7,7 @@
 
 tree=$(cd "$STARTED_IN" && realpath "$1")
 VIXDISK=$(realpath "$tree/bin64/vixdisk")
-types='monolithic-sparse monolithic-flat split-sparse split-flat vmfs-flat vmfs-thin'
+types='monolithic-sparse monolithic-flat split-sparse split-flat vmfs-flat vmfs-thin vmfs-sparse'
 # Debian's own python3 has the module nbd that upstream's tests use.
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
 unset LD_LIBRARY_PATH VIXDISK_CONFIG
