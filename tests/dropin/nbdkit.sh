@@ -118,7 +118,7 @@ PYTHON
 }
 # nbdcopy writes the zeros too, which fills a thin disk: this one is made with its holes.
 "$VIXDISK" convert --quiet -f raw -t vmfsThin image thin.vmdk
-for type in monolithic-sparse split-sparse thin; do
+for type in monolithic-sparse split-sparse vmfs-sparse thin; do
     try "nbdinfo --map agrees with vixdisk map: $type" same_map "$type.vmdk"
 done
 
