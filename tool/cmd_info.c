@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 #include "json.h"
@@ -65,6 +66,22 @@ static uint64_t link_grain_bytes(const VixDiskLibExt_Link *link)
         }
     }
     return 0;
+}
+
+/** The space that the files of one link take: its extents, each file once, and its descriptor. */
+static uint64_t link_allocated_bytes(const VixDiskLibExt_Link *link)
+{
+    const char *last = link->file;
+    struct stat st;
+    uint64_t sum = stat(link->file, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+    for (uint32_t i = 0; i < link->numExtents; i++) {
+        const char *file = link->extents[i].file;
+        if (file != NULL && strcmp(file, last) != 0 && strcmp(file, link->file) != 0) {
+            sum += link->extents[i].allocatedBytes;
+            last = file;
+        }
+    }
+    return sum;
 }
 
 static const char *or_empty(const char *text)
@@ -146,6 +163,7 @@ static void add_vmdk_json(struct json_object *object, const struct disk_facts *f
     json_object_object_add(object, "format-specific", specific);
     if (top->parentHint != NULL) {
         json_add_text(object, "backing-filename", top->parentHint);
+        json_add_text(object, "backing-filename-format", "vmdk");
     }
     if (facts->details->numLinks > 1) {
         json_add_text(object, "full-backing-filename", facts->details->links[1].file);
@@ -165,6 +183,7 @@ static void add_vmdk_json(struct json_object *object, const struct disk_facts *f
     json_add_number(object, "logical-sector-size", facts->info->logicalSectorSize);
     json_add_number(object, "physical-sector-size", facts->info->physicalSectorSize);
     json_object_object_add(object, "chain", chain_json(facts->details));
+    json_add_number(object, "chain-actual-size", facts->details->allocatedBytes);
 }
 
 static void print_json(const struct disk_facts *facts)
@@ -177,7 +196,8 @@ static void print_json(const struct disk_facts *facts)
         json_add_number(object, "cluster-size", link_grain_bytes(&details->links[0]));
     }
     json_add_text(object, "format", details->format);
-    json_add_number(object, "actual-size", details->allocatedBytes);
+    json_add_number(object, "actual-size",
+                    details->numLinks > 1 ? link_allocated_bytes(&details->links[0]) : details->allocatedBytes);
     if (details->numLinks > 0) {
         add_vmdk_json(object, facts);
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* main.c - vixdisk: a command line over the public VixDiskLib interface. Picks the command and ends it. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -54,10 +56,22 @@ static int unknown_command(const char *name)
     return STATUS_USAGE;
 }
 
+/** Gives 0, 1 and 2 a place if the caller closed them: the next file that is opened, a disk, would get that number, and
+ * what is printed would be written into it. Using the replacements fails. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
+            _exit(STATUS_FAILED);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     /* A closed pipe is an error of write(2) here: the command then removes what it began, and says nothing. */
     signal(SIGPIPE, SIG_IGN);
+    hold_standard_descriptors();
     if (argc < 2) {
         fprintf(stderr, "vixdisk: a command is missing (see 'vixdisk help')\n");
         return STATUS_USAGE;

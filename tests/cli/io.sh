@@ -19,9 +19,6 @@ written() { # file: the model is written in pieces from a pipe and read back
 part() { # file
     "$VIXDISK" read -o 5M -n 1024s "$1" | cmp - <(dd if=model bs=1M skip=5 status=none | head -c 524288)
 }
-same_map() { # file: exactly the array that qemu-img prints
-    qemu-img map -f vmdk --output=json "$1" >theirs && "$VIXDISK" map --json "$1" >ours && diff theirs ours
-}
 totals_agree() { # file: the sums of --totals are the capacity
     "$VIXDISK" map --totals --json "$1" >totals && json totals "sum(r['size'] for r in d) == 24 << 20 and
         abs(sum(r['percent'] for r in d) - 100) < 0.1" && "$VIXDISK" map --totals "$1"
@@ -38,6 +35,12 @@ for type in $WRITABLE; do
            try "$type: qemu-img reads the same" qemu-img compare -f vmdk -F raw "$disk" model ;;
     esac
 done
+stream() { # written whole once, read back; a second time is refused
+    "$VIXDISK" create -t streamOptimized -s 24M once.vmdk && "$VIXDISK" write once.vmdk <model &&
+        "$VIXDISK" read once.vmdk | cmp - model && qemu-img compare -f vmdk -F raw once.vmdk model &&
+        ! "$VIXDISK" write once.vmdk <model
+}
+try "streamOptimized: create and write once" stream
 disk=monolithicSparse.vmdk
 try "an empty part" cmp /dev/null <("$VIXDISK" read -n 0 $disk)
 try "map of a raw image is that of qemu-img" diff <(qemu-img map -f raw --output=json model) \

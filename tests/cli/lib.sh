@@ -53,6 +53,31 @@ files_like() { # pattern: how many files there are
     find . -maxdepth 1 -name "$1" | wc -l
 }
 
+# same_shape FILE: all that qemu-img info tells, we tell too, with the same value
+same_shape() {
+    qemu-img info --output=json -f vmdk "$1" >theirs && "$VIXDISK" info --json "$1" >ours &&
+        /usr/bin/python3 - <<'PYTHON'
+import json, sys
+def check(theirs, ours, at):
+    if isinstance(theirs, dict):
+        for key in theirs:
+            if key not in ours:
+                sys.exit("%s.%s is missing" % (at, key))
+            check(theirs[key], ours[key], at + "." + key)
+    elif isinstance(theirs, list):
+        assert len(theirs) == len(ours), at
+        for i, pair in enumerate(zip(theirs, ours)):
+            check(pair[0], pair[1], "%s[%d]" % (at, i))
+    elif theirs != ours and not (at.endswith(".format") and theirs == ""):
+        sys.exit("%s: %r there, %r here" % (at, theirs, ours))
+check(json.load(open("theirs")), json.load(open("ours")), "")
+PYTHON
+}
+# same_map FILE: exactly the array that qemu-img map prints
+same_map() {
+    qemu-img map -f vmdk --output=json "$1" >theirs && "$VIXDISK" map --json "$1" >ours && diff theirs ours
+}
+
 disk_files() { # name without .vmdk: how many files the disk has
     find . -maxdepth 1 -name "$1.vmdk" -o -maxdepth 1 -name "$1-*" | wc -l
 }

@@ -85,6 +85,10 @@ quiet_end() {
 }
 try "a closed pipe ends the command without a word" quiet_end
 
+closed_output() { "$VIXDISK" create x.vmdk 1M && "$VIXDISK" info --json x.vmdk >before && cp x.vmdk copy &&
+    { "$VIXDISK" info x.vmdk >&-; [ $? -eq 1 ]; } && { "$VIXDISK" read x.vmdk >&-; [ $? -eq 1 ]; } &&
+    { "$VIXDISK" meta x.vmdk a b >&- 2>&- <&-; } && "$VIXDISK" info x.vmdk && rm x.vmdk; }
+try "closed standard descriptors do no harm to a disk" closed_output
 try "a configuration file that is not there" fails_with 1 \
     'vixdisk: info: none.conf: VIX_E_FILE_NOT_FOUND \(4\): .*' "$VIXDISK" info --config none.conf x.vmdk
 printf -- '-|\nvixdisk.threads = 1\n' >odd.conf
