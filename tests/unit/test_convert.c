@@ -66,7 +66,7 @@ static const char *at(const char *name)
     }
     assert_true(path_count < sizeof paths / sizeof paths[0]);
     char *path = paths[path_count++];
-    (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    assert_true((size_t)snprintf(path, sizeof paths[0], "%s/%s", folder, name) < sizeof paths[0]);
     return path;
 }
 
