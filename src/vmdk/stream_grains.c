@@ -62,7 +62,8 @@ struct stream_grains {
 
     pthread_t reader; /* who read last, and up to where */
     uint64_t next_sector;
-    uint64_t in_order;    /* sectors read in order by that thread */
+    uint64_t in_order;    /* sectors read in order by that thread, no other reading meanwhile */
+    unsigned readers;     /* reading now */
     uint64_t ahead_grain; /* first grain not yet asked for */
     unsigned chunk, item_count, running;
     bool stopping;
@@ -177,12 +178,13 @@ static struct slot *enter_slot(struct stream_grains *g, uint64_t grain, bool *re
     return s;
 }
 
-/** @consumed: a sequential reader has had all of it. */
-static void leave_slot(struct stream_grains *g, struct slot *s, bool consumed)
+/** @to_end: the reader has had its last sector; one that reads in order then needs it no more, and it is the grains
+ * read ahead that must stay. */
+static void leave_slot(struct stream_grains *g, struct slot *s, bool to_end)
 {
     SCOPED_LOCK(&g->lock);
     s->pins--;
-    s->stamp = consumed ? 0 : ++g->clock;
+    s->stamp = to_end && g->in_order > 0 ? 0 : ++g->clock;
 }
 
 /* ---- reading ---- */
@@ -262,7 +264,7 @@ static VixError read_part(struct stream_grains *g, struct stream_window **w, con
         memcpy(buf, data + skip * SECTOR_SIZE, nsectors * SECTOR_SIZE);
     }
     if (s != NULL) {
-        leave_slot(g, s, false);
+        leave_slot(g, s, skip + nsectors == g->grain_sectors);
     }
     return e;
 }
@@ -349,47 +351,63 @@ static struct ahead_item *next_item_locked(struct stream_grains *g)
     return item;
 }
 
-/** Whether the thread that reads up to end reads in order, so that what follows is worth inflating now. */
+/** Whether the thread that reads up to end reads in order, and alone, so that what follows is worth inflating now. */
 static bool reads_in_order_locked(struct stream_grains *g, uint64_t sector, uint64_t end)
 {
     bool follows = g->next_sector == sector && sector != 0 && pthread_equal(g->reader, pthread_self()) != 0;
 
-    g->in_order = follows ? g->in_order + (end - sector) : 0;
+    g->in_order = follows && g->readers == 1 ? g->in_order + (end - sector) : 0;
     g->reader = pthread_self();
     g->next_sector = end;
     return g->in_order >= AHEAD_AFTER_GRAINS * g->grain_sectors;
 }
 
+/** Prepares work for the grains behind a read; returns the number of items. What is read now counts as a part of the
+ * window: it may still be in the cache. */
+static unsigned plan_ahead_locked(struct stream_grains *g, uint64_t sector, uint64_t nsectors,
+                                  struct ahead_item *ret_items[AHEAD_ITEMS_MAX])
+{
+    uint64_t next = div_up(sector + nsectors, g->grain_sectors);
+    uint64_t end = min_u64(sector / g->grain_sectors + (uint64_t)g->chunk * g->item_count, g->grain_count);
+    unsigned count = 0;
+
+    if (g->ahead_grain < next || g->ahead_grain > end) {
+        g->ahead_grain = next;
+    }
+    while (count < g->item_count && g->ahead_grain < end &&
+           (g->ahead_grain + g->chunk <= end || end == g->grain_count)) {
+        ret_items[count] = next_item_locked(g);
+        if (ret_items[count] == NULL) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
 /** Called at the start of a read: has the grains after it inflated meanwhile. */
 static void read_ahead(struct stream_grains *g, uint64_t sector, uint64_t nsectors)
 {
-    struct ahead_item *start[AHEAD_ITEMS_MAX];
-    unsigned count = 0;
+    struct ahead_item *items[AHEAD_ITEMS_MAX];
+    unsigned count;
     {
         SCOPED_LOCK(&g->lock);
-        uint64_t next = (sector + nsectors + g->grain_sectors - 1) / g->grain_sectors;
-        uint64_t window = (uint64_t)g->chunk * g->item_count;
-
-        if (!reads_in_order_locked(g, sector, sector + nsectors)) {
+        g->readers++;
+        if (!reads_in_order_locked(g, sector, sector + nsectors) ||
+            (g->pool == NULL && work_pool_new(g->threads, &g->pool, NULL) != VIX_OK)) {
             return;
         }
-        if (g->pool == NULL && work_pool_new(g->threads, &g->pool, NULL) != VIX_OK) {
-            return;
-        }
-        if (g->ahead_grain < next || g->ahead_grain > next + window) {
-            g->ahead_grain = next;
-        }
-        while (count < g->item_count && g->ahead_grain < g->grain_count && g->ahead_grain + g->chunk <= next + window) {
-            start[count] = next_item_locked(g);
-            if (start[count] == NULL) {
-                break;
-            }
-            count++;
-        }
+        count = plan_ahead_locked(g, sector, nsectors, items);
     }
     for (unsigned i = 0; i < count; i++) {
-        work_submit(g->pool, &start[i]->work);
+        work_submit(g->pool, &items[i]->work);
     }
+}
+
+static void read_ends(struct stream_grains *g)
+{
+    SCOPED_LOCK(&g->lock);
+    g->readers--;
 }
 
 /* ---- the whole ---- */
@@ -399,9 +417,10 @@ VixError stream_grains_read(struct stream_grains *g, const struct stream_live *l
 {
     struct stream_window *w = NULL;
     uint8_t *out = buf;
+    bool may_read_ahead = live == NULL && g->threads > 1;
     VixError e = VIX_OK;
 
-    if (live == NULL && g->threads > 1 && nsectors > 0) {
+    if (may_read_ahead) {
         read_ahead(g, sector, nsectors);
     }
     while (e == VIX_OK && nsectors > 0) {
@@ -414,6 +433,9 @@ VixError stream_grains_read(struct stream_grains *g, const struct stream_live *l
         }
     }
     window_give(g, w);
+    if (may_read_ahead) {
+        read_ends(g);
+    }
     return e;
 }
 
@@ -438,7 +460,7 @@ VixError stream_grains_new(struct stream_file *f, unsigned threads, struct strea
     g->batch = fit(BATCH_BYTES, g->grain_bytes, BATCH_MAX);
     g->threads = threads;
     g->chunk = fit(CHUNK_BYTES, g->grain_bytes, CHUNK_MAX);
-    g->item_count = threads > 1 ? (unsigned)min_u64((uint64_t)threads * 2, AHEAD_ITEMS_MAX) : 0;
+    g->item_count = threads > 1 ? (unsigned)min_u64((uint64_t)threads * 3, AHEAD_ITEMS_MAX) : 0;
     g->slot_count = 1 + fit(RANDOM_BYTES, g->grain_bytes, RANDOM_SLOTS_MAX) + g->chunk * g->item_count;
     g->slots = alloc_array(g->slot_count, sizeof *g->slots, err);
     if (g->slots == NULL) {
