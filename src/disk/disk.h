@@ -76,6 +76,12 @@ VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *
 /** Whether disk_local_attach would work; changes nothing. */
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err);
 
+/** Where the bytes of a sector stand as they are: their store and *ret_off, for *ret_nsectors (up to nsectors). NULL
+ * where they do not (absent, zero, compressed, remote) or the map fails. The disk's; only for copying from file to
+ * file, and into a disk only after a disk_write, which makes it known that the disk changes. */
+struct store *disk_plain_bytes(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t *ret_off,
+                               uint64_t *ret_nsectors);
+
 /** Opens a raw image or a block device. A length that is not a multiple of 512 is padded with zeros on reading. */
 VixError disk_open_raw(struct store_fs *fs, const char *path, uint32_t open_flags, struct disk **ret_disk,
                        struct err *err);

@@ -263,6 +263,25 @@ struct chain *disk_local_chain(struct disk *d)
     return d->ops == &local_ops ? chain_of(d) : NULL;
 }
 
+struct store *disk_plain_bytes(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t *ret_off,
+                               uint64_t *ret_nsectors)
+{
+    struct chain *c = disk_local_chain(d);
+    struct chain_run run;
+
+    if (c == NULL) {
+        *ret_off = sector * SECTOR_SIZE;
+        *ret_nsectors = nsectors;
+        return disk_raw_store(d);
+    }
+    if (chain_map(c, sector, nsectors, 0, &run, NULL) != VIX_OK || run.kind != RUN_DATA) {
+        return NULL;
+    }
+    *ret_off = run.file_off;
+    *ret_nsectors = run.nsectors;
+    return run.x->store;
+}
+
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err)
 {
     const struct chain *above = disk_local_chain(child);

@@ -187,6 +187,13 @@ static uint64_t unit_of(struct disk *dst)
     return grain < COPY_MAX_UNIT ? grain : COPY_MAX_UNIT;
 }
 
+static bool is_preallocated(const struct convert *c)
+{
+    VixDiskLibDiskType type = c->clone.p.type;
+    return !c->target->raw && (type == VIXDISKLIB_DISK_MONOLITHIC_FLAT || type == VIXDISKLIB_DISK_SPLIT_FLAT ||
+                               type == VIXDISKLIB_DISK_VMFS_FLAT);
+}
+
 /** Takes the space that a flat disk's holes still need: after the data, so that nothing is cleared only to be written.
  */
 static VixError take_space(struct convert *c, struct disk *dst, struct err *err)
@@ -194,7 +201,7 @@ static VixError take_space(struct convert *c, struct disk *dst, struct err *err)
     struct chain *chain = disk_local_chain(dst);
     VixError code = VIX_OK;
 
-    if (chain == NULL || c->clone.p.type == VIXDISKLIB_DISK_VMFS_THIN) {
+    if (!is_preallocated(c)) {
         return VIX_OK;
     }
     for (size_t i = 0; i < chain->links[0]->extent_count && code == VIX_OK; i++) {
@@ -213,6 +220,7 @@ static VixError fill_target(struct convert *c, struct disk *dst, bool dirty, str
         .dst = dst,
         .unit = unit_of(dst),
         .dst_is_dirty = dirty,
+        .file_to_file = is_preallocated(c),
         .threads = c->target->tuning.threads,
         .meter = &c->meter,
     };

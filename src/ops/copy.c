@@ -15,6 +15,7 @@
 #include "work/work.h"
 
 #define PIECE_SECTORS COPY_MAX_UNIT      /* 512 KiB: stays in a core's second-level cache between read and write */
+#define PLAIN_SECTORS 65536u             /* 32 MiB: what the file system copies by itself needs no buffer */
 #define MAX_SLOTS 64u                    /* 32 MiB of pieces */
 #define ZERO_SECTORS 2048u               /* 1 MiB of zeros at a time, where they must be written */
 #define PULL_SECTORS (UINT64_C(1) << 19) /* 256 MiB at most for one pull */
@@ -27,6 +28,7 @@ struct copy_state {
     void *sink_ctx;
     uint8_t *zeros; /* ZERO_SECTORS of them, where they are needed */
     atomic_bool stop;
+    atomic_bool no_plain; /* the file system does not copy from file to file */
 };
 
 struct copy_slot {
@@ -144,6 +146,77 @@ static VixError process_to_disk(void *ctx, void *slot, struct err *err)
     return code;
 }
 
+/* ---- from file to file ---- */
+
+/** Copies what both disks have as plain bytes. *ret_nsectors: how much; 0 if the file system cannot, or no bytes stand
+ * there. */
+static VixError copy_plain_bytes(struct copy_state *c, uint64_t sector, uint64_t nsectors, uint64_t *ret_nsectors,
+                                 struct err *err)
+{
+    uint64_t from;
+    uint64_t to;
+    uint64_t n = nsectors;
+    struct store *src = disk_plain_bytes(c->job->src, sector, n, &from, &n);
+    struct store *dst = src != NULL ? disk_plain_bytes(c->job->dst, sector, n, &to, &n) : NULL;
+
+    *ret_nsectors = 0;
+    if (dst == NULL || atomic_load_explicit(&c->no_plain, memory_order_relaxed)) {
+        return VIX_OK;
+    }
+    VixError code = dst->ops->copy(dst, to, src, from, n * SECTOR_SIZE, err);
+    if (code == VIX_E_NOT_SUPPORTED) {
+        atomic_store(&c->no_plain, true);
+        return VIX_OK;
+    }
+    *ret_nsectors = code == VIX_OK ? n : 0;
+    return code;
+}
+
+static VixError copy_segment(struct copy_state *c, const struct walk_segment *g, uint8_t *buf, struct err *err)
+{
+    uint64_t done = 0;
+    VixError code = VIX_OK;
+
+    while (code == VIX_OK && done < g->nsectors && !atomic_load(&c->stop)) {
+        uint64_t n = 0;
+        code = copy_plain_bytes(c, g->sector + done, g->nsectors - done, &n, err);
+        if (code == VIX_OK && n == 0) {
+            n = min_u64(PIECE_SECTORS, g->nsectors - done);
+            code = disk_read(c->job->src, g->sector + done, n, buf, err);
+            if (code == VIX_OK) {
+                code = disk_write(c->job->dst, g->sector + done, n, buf, err);
+            }
+        }
+        done += n;
+    }
+    return code;
+}
+
+static VixError process_file_to_file(void *ctx, void *slot, struct err *err)
+{
+    struct copy_slot *s = slot;
+    VixError code = VIX_OK;
+
+    for (unsigned i = 0; i < s->piece.count && code == VIX_OK; i++) {
+        code = copy_segment(ctx, &s->piece.segments[i], s->buf, err);
+    }
+    return code;
+}
+
+/** The usual way for the first sectors: a target learns from a write that it changes. */
+static VixError copy_first_unit(const struct copy_job *job, struct err *err)
+{
+    uint64_t n = min_u64(job->unit, job->src->capacity);
+    uint8_t *buf = alloc_zero(n * SECTOR_SIZE, err);
+    VixError code = buf != NULL ? disk_read(job->src, 0, n, buf, err) : VIX_E_OUT_OF_MEMORY;
+
+    if (code == VIX_OK) {
+        code = disk_write(job->dst, 0, n, buf, err);
+    }
+    free(buf);
+    return code;
+}
+
 static VixError commit_nothing(void *ctx, void *slot, struct err *err)
 {
     (void)ctx, (void)slot, (void)err;
@@ -154,6 +227,13 @@ static const struct work_pipe_ops to_disk_ops = {
     .slot_new = slot_new,
     .slot_free = slot_free,
     .process = process_to_disk,
+    .commit = commit_nothing,
+};
+
+static const struct work_pipe_ops file_to_file_ops = {
+    .slot_new = slot_new,
+    .slot_free = slot_free,
+    .process = process_file_to_file,
     .commit = commit_nothing,
 };
 
@@ -230,7 +310,8 @@ static VixError push_piece(struct copy_state *c, struct work_pipe *pipe, struct 
     return code;
 }
 
-static VixError run_pipe(struct copy_state *c, const struct work_pipe_ops *ops, bool tell_zero, struct err *err)
+static VixError run_pipe(struct copy_state *c, const struct work_pipe_ops *ops, uint64_t piece_sectors, bool tell_zero,
+                         struct err *err)
 {
     const struct copy_job *job = c->job;
     unsigned threads = job->threads > 0 ? job->threads : work_default_threads();
@@ -240,7 +321,7 @@ static VixError run_pipe(struct copy_state *c, const struct work_pipe_ops *ops, 
     VixError code;
 
     threads = threads < MAX_SLOTS - 2 ? threads : MAX_SLOTS - 2;
-    walk_init(&w, job->src, NULL, job->unit, PIECE_SECTORS);
+    walk_init(&w, job->src, NULL, job->unit, piece_sectors);
     w.tell_zero = tell_zero;
     if (tell_zero && (c->zeros = alloc_zero(ZERO_SECTORS * SECTOR_SIZE, err)) == NULL) {
         return VIX_E_OUT_OF_MEMORY;
@@ -264,7 +345,7 @@ VixError copy_to_sink(struct disk *src, copy_sink_func *sink, void *ctx, unsigne
     const struct copy_job job = {.src = src, .unit = 1, .threads = threads, .meter = meter};
     struct copy_state c = {.job = &job, .sink = sink, .sink_ctx = ctx};
 
-    return run_pipe(&c, &to_sink_ops, true, err);
+    return run_pipe(&c, &to_sink_ops, PIECE_SECTORS, true, err);
 }
 
 /* ---- targets that pull ---- */
@@ -371,5 +452,9 @@ VixError copy_disk(const struct copy_job *job, struct err *err)
     if (job->dst->ordered) {
         return copy_pull(job->src, pull_into_disk, job->dst, job->meter, err);
     }
-    return run_pipe(&c, &to_disk_ops, job->dst_is_dirty, err);
+    if (job->file_to_file && !job->src->sequential) {
+        VixError code = copy_first_unit(job, err);
+        return code == VIX_OK ? run_pipe(&c, &file_to_file_ops, PLAIN_SECTORS, false, err) : code;
+    }
+    return run_pipe(&c, &to_disk_ops, PIECE_SECTORS, job->dst_is_dirty, err);
 }

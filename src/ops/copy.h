@@ -17,6 +17,8 @@ struct copy_job {
     uint64_t unit;     /* sectors, a power of two up to COPY_MAX_UNIT: zeros are left out in this unit, and pieces begin
                           and end at multiples of it */
     bool dst_is_dirty; /* dst may hold other bytes: zeros must get there too */
+    bool file_to_file; /* dst keeps zeros as it keeps data: where both sides have plain bytes the file system may copy
+                          them */
     unsigned threads;  /* 0: work_default_threads */
     struct progress_meter *meter; /* of bytes of src */
 };
