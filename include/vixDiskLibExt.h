@@ -125,6 +125,51 @@ typedef struct {
 VixError VixDiskLibExt_GetDetails(VixDiskLibHandle diskHandle, VixDiskLibExt_Details **details);
 void VixDiskLibExt_FreeDetails(VixDiskLibExt_Details *details);
 
+/* How VixDiskLibExt_Check looks. */
+#define VIXDISKLIBEXT_CHECK_REPAIR (1 << 0) /* repair what can be repaired without the risk of losing anything */
+#define VIXDISKLIBEXT_CHECK_DEEP (1 << 1)   /* inflate the data of every compressed grain */
+#define VIXDISKLIBEXT_CHECK_CHAIN (1 << 2)  /* the files of all parents too */
+
+/** A problem that a check found. Texts are valid during the call. */
+typedef struct {
+    uint32 code;         /* number of its kind */
+    const char *name;    /* word for its kind: "grain-overlap" */
+    const char *message; /* what that is */
+    const char *detail;  /* what was found here, with figures */
+    const char *file;
+    uint64 offsetBytes; /* place in the file; ~0: none */
+    uint64 startBytes;  /* part of the disk that is affected */
+    uint64 lengthBytes; /* 0: none, or not known */
+    uint64 count;       /* problems of this kind, one behind the other on the disk, that are told as this one */
+    Bool note;          /* harms nobody */
+    Bool repairable;    /* without the risk of losing anything */
+    Bool repaired;
+} VixDiskLibExt_Problem;
+
+/** Told of each problem; FALSE stops the check. */
+typedef Bool (*VixDiskLibExt_ProblemFunc)(void *data, const VixDiskLibExt_Problem *problem);
+
+/** What a check has seen. */
+typedef struct {
+    uint32 structSize;
+    uint32 numLinks;
+    uint32 numFiles;
+    uint64 numProblems;     /* notes are not counted here */
+    uint64 numRepaired;     /* problems and notes */
+    uint64 numUnrepairable; /* problems */
+    uint64 numNotes;
+    uint64 numUntold; /* counted above, but too many of one file to be told one by one */
+    uint64 totalGrains;
+    uint64 allocatedGrains;
+    uint64 leakedBytes; /* of files, used by nothing */
+} VixDiskLibExt_CheckSummary;
+
+/** Checks a disk that is not open, and repairs it if flags (VIXDISKLIBEXT_CHECK_) say so. VIX_OK: sound, or all that
+ * was found is repaired; VIX_E_DISK_NEEDSREPAIR: all problems can be repaired; VIX_E_DISK_CANTREPAIR: some cannot; any
+ * other code: the check could not be done. @func and @summary may be NULL. */
+VixError VixDiskLibExt_Check(VixDiskLibConnection connection, const char *path, uint32 flags,
+                             VixDiskLibExt_ProblemFunc func, void *data, VixDiskLibExt_CheckSummary *summary);
+
 #if defined(__cplusplus)
 }
 #endif

@@ -6,6 +6,7 @@
 #include "cli.h"
 
 extern const struct command command_bench;
+extern const struct command command_check;
 extern const struct command command_compare;
 extern const struct command command_convert;
 extern const struct command command_create;

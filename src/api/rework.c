@@ -55,12 +55,6 @@ VixError VixDiskLib_Defragment(VixDiskLibHandle diskHandle, VixDiskLibProgressFu
     return refuse_disk(__func__, diskHandle, "defragment disks");
 }
 
-VixError VixDiskLib_CheckRepair(const VixDiskLibConnection connection, const char *filename, Bool repair)
-{
-    (void)repair;
-    return refuse_path(__func__, connection, filename, "check disks");
-}
-
 VixError VixDiskLib_Reparent(const VixDiskLibConnection connection, const char *path, const char *parentHint)
 {
     (void)parentHint;

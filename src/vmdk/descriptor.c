@@ -439,6 +439,7 @@ static VixError parse_header_value(struct descriptor *d, const struct cursor *at
     case LINE_CID:
         return parse_cid(at, "CID", value, &d->cid, err);
     case LINE_PARENT_CID:
+        d->has_parent_cid = true;
         return parse_cid(at, "parentCID", value, &d->parent_cid, err);
     case LINE_ENCODING:
         return set_text(&d->encoding, value, err);

@@ -50,6 +50,7 @@ struct descriptor {
     char *parent_hint;       /* or NULL */
     char *encoding;          /* as written, or NULL: UTF-8 */
     char *change_track_path; /* or NULL */
+    bool has_parent_cid;     /* the text says it */
     bool native_snapshot;
     bool encrypted; /* keyID, encryptionKeys, or an I/O filter that encrypts */
     struct extent_line *extents;

@@ -17,12 +17,6 @@
 #define TABLES_PER_PAGE (GRAIN_PAGE_ENTRIES / SESPARSE_GTES_PER_GT)
 #define DIRECTORY_CACHE_BYTES (UINT64_C(1) << 20)
 
-/* The upper half of a directory entry that names a table. */
-#define GDE_TABLE UINT64_C(0x10000000)
-
-/* The kind of a table entry: its highest 4 bits. */
-enum entry_kind { ENTRY_ABSENT = 0, ENTRY_UNMAPPED = 1, ENTRY_ZERO = 2, ENTRY_GRAIN = 3 };
-
 #define ENTRY_NO_TABLE UINT64_MAX /* in memory only: the directory entry of this entry's table is nonsense */
 
 struct sesparse_extent {
@@ -42,29 +36,18 @@ static struct sesparse_extent *sesparse_of(struct extent *x)
 
 /* ---- entries ---- */
 
-static unsigned kind_of(uint64_t entry)
-{
-    return (unsigned)(entry >> 60);
-}
-
-/* The index of a grain is turned round in its entry: bits 48 to 59 are the low ones. */
-static uint64_t index_of(uint64_t entry)
-{
-    return (entry >> 48 & 0xFFF) | (entry & UINT64_C(0x0000FFFFFFFFFFFF)) << 12;
-}
-
 /* The run kind of an entry; false if the entry means nothing. */
 static bool run_kind_of(uint64_t entry, enum run_kind *ret_kind)
 {
-    switch (kind_of(entry)) {
-    case ENTRY_ABSENT:
+    switch (sesparse_entry_kind(entry)) {
+    case SESPARSE_ABSENT:
         *ret_kind = RUN_ABSENT;
         return entry == 0;
-    case ENTRY_UNMAPPED: /* given back by the guest: the old index may still stand in the low bits */
-    case ENTRY_ZERO:
+    case SESPARSE_UNMAPPED: /* given back by the guest: the old index may still stand in the low bits */
+    case SESPARSE_ZERO:
         *ret_kind = RUN_ZERO;
         return true;
-    case ENTRY_GRAIN:
+    case SESPARSE_GRAIN:
         *ret_kind = RUN_DATA;
         return true;
     default:
@@ -75,7 +58,7 @@ static bool run_kind_of(uint64_t entry, enum run_kind *ret_kind)
 /* The place of a grain; false if it reaches beyond the end of the file. */
 static bool grain_place(const struct sesparse_extent *s, uint64_t entry, uint64_t *ret_off)
 {
-    uint64_t sector = index_of(entry); /* below 2^60 */
+    uint64_t sector = sesparse_entry_index(entry); /* below 2^60 */
     uint64_t sectors_of_file = s->file_len / SECTOR_SIZE;
 
     if (sector >= sectors_of_file >> SESPARSE_GRAIN_SHIFT) {
@@ -107,7 +90,7 @@ static bool table_place(const struct sesparse_extent *s, uint64_t gde, uint64_t 
     uint64_t index = gde & UINT32_MAX;
 
     *ret_off = (s->h.tables.sector + index * SESPARSE_TABLE_SECTORS) * SECTOR_SIZE;
-    return gde >> 32 == GDE_TABLE && index < s->h.tables.nsectors / SESPARSE_TABLE_SECTORS &&
+    return gde >> 32 == SESPARSE_GDE_TABLE && index < s->h.tables.nsectors / SESPARSE_TABLE_SECTORS &&
            *ret_off + TABLE_BYTES <= s->file_len;
 }
 

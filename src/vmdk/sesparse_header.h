@@ -15,6 +15,23 @@
 #define SESPARSE_GTES_PER_GT 4096u
 #define SESPARSE_MAX_SECTORS (UINT64_C(1) << 37) /* 64 TiB */
 
+/* The upper half of a directory entry that names a table. */
+#define SESPARSE_GDE_TABLE UINT64_C(0x10000000)
+
+/** The kind of a table entry: its highest 4 bits. Others mean nothing. */
+enum sesparse_kind { SESPARSE_ABSENT = 0, SESPARSE_UNMAPPED = 1, SESPARSE_ZERO = 2, SESPARSE_GRAIN = 3 };
+
+static inline unsigned sesparse_entry_kind(uint64_t entry)
+{
+    return (unsigned)(entry >> 60);
+}
+
+/** The index of a grain, which is turned round in its entry: bits 48 to 59 are the low ones. Below 2^60. */
+static inline uint64_t sesparse_entry_index(uint64_t entry)
+{
+    return (entry >> 48 & 0xFFF) | (entry & UINT64_C(0x0000FFFFFFFFFFFF)) << 12;
+}
+
 /** A region of the file, in sectors. */
 struct sesparse_region {
     uint64_t sector, nsectors;

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* check_stream.c - the pass over streamOptimized files. Invariants: header and footer agree; directory and tables lie
+ * inside the file; each entry leads to a record that names the grain, has a possible size and ends inside the file; a
+ * sector of zeros ends the stream. Grains in ascending order are what importers want. With CHECK_DEEP the data of every
+ * grain is inflated, which verifies its checksum: on several threads, which only read. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "ops/check_int.h"
+#include "vmdk/stream_file.h"
+#include "vmdk/stream_format.h"
+#include "vmdk/stream_record.h"
+#include "work/work.h"
+
+#define MAX_TABLES (UINT64_C(1) << 21)
+#define TABLE_CACHE_BYTES (UINT64_C(1) << 16) /* tables are read here, not through the cache */
+#define DEEP_GRAINS 128u                      /* inflated as one piece of work */
+#define DEEP_THREADS_MAX 16u
+
+struct stream_check {
+    struct check_file *f;
+    struct stream_file *file;
+    uint32_t *gd;
+    uint8_t *table;
+    uint64_t grain_count;
+    uint64_t data_end; /* bytes: what the stream consists of ends here */
+    uint64_t last;     /* entry of the grain before */
+    uint64_t out_of_order, first_out_of_order;
+    uint64_t past_end, allocated;
+};
+
+/** Looks at a table entry that is not 0. */
+typedef VixError visit_func(void *ctx, uint64_t grain, uint32_t entry, struct err *err);
+
+static uint64_t grain_sectors(const struct stream_check *k)
+{
+    return k->file->h.grain_sectors;
+}
+
+/* ---- header and footer ---- */
+
+static VixError tell_unopened(struct stream_check *k, VixError code, const struct err *why, struct err *err)
+{
+    struct check_file *f = k->f;
+
+    switch (code) {
+    case VIX_E_DISK_NEEDSREPAIR:
+        (void)check_found(f->c, PROBLEM_STREAM_TRUNCATED, f->len, f->first, f->nsectors, "%s", why->text);
+        return VIX_OK;
+    case VIX_E_DISK_INVALIDDISK:
+    case VIX_E_DISK_INVAL:
+    case VIX_E_DISK_UNSUPPORTEDDISKVERSION:
+    case VIX_E_DISK_NOTSUPPORTED:
+        (void)check_found(f->c, PROBLEM_HEADER_INVALID, 0, f->first, f->nsectors, "%s", why->text);
+        return VIX_OK;
+    default:
+        return err_set(err, code, "%s", why->text);
+    }
+}
+
+static void compare_headers(struct stream_check *k, const struct sparse_header *front)
+{
+    const struct sparse_header *foot = &k->file->h;
+    const struct {
+        const char *name;
+        uint64_t front, foot;
+    } fields[] = {
+        {"capacity", front->capacity, foot->capacity},
+        {"grainSize", front->grain_sectors, foot->grain_sectors},
+        {"numGTEsPerGT", front->gtes_per_gt, foot->gtes_per_gt},
+        {"flags", front->flags, foot->flags},
+        {"descriptorOffset", front->descriptor_sector, foot->descriptor_sector},
+        {"compressAlgorithm", front->compress_algorithm, foot->compress_algorithm},
+    };
+
+    for (unsigned i = 0; k->file->footer_form && i < sizeof fields / sizeof fields[0]; i++) {
+        if (fields[i].front != fields[i].foot) {
+            (void)check_found(k->f->c, PROBLEM_FOOTER, k->file->footer_sector * SECTOR_SIZE, 0, 0,
+                              "%s is %" PRIu64 " in the header, %" PRIu64 " in the footer", fields[i].name,
+                              fields[i].front, fields[i].foot);
+        }
+    }
+}
+
+/** In front of a directory that stands behind the grains. */
+static VixError check_directory_marker(struct stream_check *k, struct err *err)
+{
+    uint64_t off = (k->file->h.gd_sector - 1) * SECTOR_SIZE;
+    uint8_t bytes[16];
+
+    if (!k->file->footer_form) {
+        return VIX_OK;
+    }
+    VixError code = check_read_padded(k->f->store, bytes, sizeof bytes, off, err);
+    struct stream_marker m = stream_marker_decode(bytes);
+    if (code == VIX_OK && (m.size != 0 || m.type != STREAM_GD)) {
+        (void)check_found(k->f->c, PROBLEM_METADATA_MARKER, off, 0, 0,
+                          "in front of the directory stands size %" PRIu32 " and type %" PRIu32
+                          ", a marker there has 0 and %d",
+                          m.size, m.type, STREAM_GD);
+    }
+    return code;
+}
+
+static VixError open_stream(struct stream_check *k, bool *ret_go, struct err *err)
+{
+    struct check_file *f = k->f;
+    uint8_t sector[SECTOR_SIZE];
+    struct sparse_header front;
+    struct err why;
+
+    err_init(&why);
+    VixError code = stream_file_open(f->store, TABLE_CACHE_BYTES, &k->file, &why);
+    if (code != VIX_OK) {
+        return tell_unopened(k, code, &why, err);
+    }
+    code = check_read_padded(f->store, sector, sizeof sector, 0, err);
+    if (code == VIX_OK && sparse_header_parse(sector, f->store->path, &front, NULL) == VIX_OK) {
+        compare_headers(k, &front);
+    }
+    if (code == VIX_OK) {
+        code = check_directory_marker(k, err);
+    }
+    if (code == VIX_OK) {
+        check_capacity(f, k->file->h.capacity, max_u64(grain_sectors(k), KDMV_DEFAULT_GRAIN));
+        code = stream_file_load_gd(k->file, MAX_TABLES, &k->gd, err);
+    }
+    k->grain_count = div_up(k->file->h.capacity, grain_sectors(k));
+    k->data_end = max_u64(k->file->h.overhead_sectors, k->file->h.gd_sector + k->file->h.gd_sectors);
+    k->data_end = max_u64(k->data_end, k->file->footer_form ? k->file->footer_sector + 1 : 0) * SECTOR_SIZE;
+    k->data_end = min_u64(k->data_end, f->len);
+    *ret_go = code == VIX_OK;
+    return code;
+}
+
+/* ---- tables ---- */
+
+static bool is_grain_entry(const struct stream_check *k, uint32_t entry)
+{
+    bool zero = entry == 1 && (k->file->h.flags & KDMV_FLAG_ZERO_GTE) != 0;
+    return entry != 0 && !zero;
+}
+
+/** A table that is inside the file, or nothing. */
+static bool check_table_place(struct stream_check *k, uint64_t gt, bool tells)
+{
+    uint64_t gde = k->gd[gt], covers = k->file->h.gtes_per_gt * grain_sectors(k);
+    uint64_t end = (gde + k->file->h.gt_sectors) * SECTOR_SIZE;
+
+    if (gde < 2) { /* 1: as reading has it */
+        return false;
+    }
+    if (end <= k->f->len) {
+        k->data_end = max_u64(k->data_end, end);
+        return true;
+    }
+    if (tells) {
+        (void)check_found(k->f->c, PROBLEM_TABLE_LOST, k->file->h.gd_sector * SECTOR_SIZE + gt * 4,
+                          k->f->first + gt * covers, check_clip(k->f, gt * covers, covers),
+                          "grain table %" PRIu64 " is at sector %" PRIu64 ", the file has %" PRIu64 " bytes", gt, gde,
+                          k->f->len);
+    }
+    return false;
+}
+
+static VixError walk(struct stream_check *k, bool tells, visit_func *visit, void *ctx, struct err *err)
+{
+    uint64_t per_table = k->file->h.gtes_per_gt;
+    VixError code = VIX_OK;
+
+    for (uint64_t gt = 0; code == VIX_OK && gt < k->file->h.gt_count; gt++) {
+        if (!check_table_place(k, gt, tells)) {
+            continue;
+        }
+        uint64_t n = min_u64(per_table, k->grain_count - gt * per_table);
+        code = store_read(k->f->store, k->table, per_table * 4, (uint64_t)k->gd[gt] * SECTOR_SIZE, err);
+        for (uint64_t i = 0; code == VIX_OK && i < per_table; i++) {
+            uint32_t entry = get_le32(k->table + 4 * i);
+            if (entry != 0 && i >= n) {
+                k->past_end += tells;
+            } else if (is_grain_entry(k, entry)) {
+                code = visit(ctx, gt * per_table + i, entry, err);
+            }
+        }
+    }
+    return code;
+}
+
+/* ---- records ---- */
+
+/** What can be wrong with the head of a record. */
+struct record_fault {
+    enum problem_code code; /* 0: nothing */
+    uint64_t found, limit;
+    uint64_t end; /* bytes */
+};
+
+/** Looks at the head of a record; any thread. */
+static VixError look_at_record(const struct stream_check *k, uint64_t grain, uint32_t entry, struct record_fault *ret_r,
+                               struct err *err)
+{
+    uint64_t off = (uint64_t)entry * SECTOR_SIZE;
+    uint32_t head = k->file->markers ? STREAM_MARKER_BYTES : STREAM_LENGTH_BYTES;
+    uint8_t bytes[STREAM_MARKER_BYTES];
+
+    *ret_r = (struct record_fault){0};
+    if (entry < k->file->h.overhead_sectors || entry < 2 || off + head > k->f->len) {
+        *ret_r = (struct record_fault){PROBLEM_ENTRY_OUTSIDE, entry, k->f->len / SECTOR_SIZE, 0};
+        return VIX_OK;
+    }
+    VixError code = store_read(k->f->store, bytes, head, off, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    uint32_t size = get_le32(bytes + head - 4);
+    if (k->file->markers && get_le64(bytes) != grain * grain_sectors(k)) {
+        *ret_r = (struct record_fault){PROBLEM_MARKER, get_le64(bytes), grain * grain_sectors(k), 0};
+    } else if (size == 0 || size > stream_max_size(grain_sectors(k))) {
+        *ret_r = (struct record_fault){PROBLEM_RECORD_SIZE, size, stream_max_size(grain_sectors(k)), 0};
+    } else if (off + head + size > k->f->len) {
+        *ret_r = (struct record_fault){PROBLEM_RECORD_OUTSIDE, off + head + size, k->f->len, 0};
+    } else {
+        ret_r->end = off + round_up((uint64_t)head + size, SECTOR_SIZE);
+    }
+    return VIX_OK;
+}
+
+static void tell_record(struct stream_check *k, uint64_t grain, uint32_t entry, const struct record_fault *r)
+{
+    struct check_file *f = k->f;
+    const char *what = r->code == PROBLEM_ENTRY_OUTSIDE ? "its entry is a sector outside of the grains of the file"
+                       : r->code == PROBLEM_MARKER      ? "its record names another sector of the disk"
+                       : r->code == PROBLEM_RECORD_SIZE ? "its record has an impossible size"
+                                                        : "its record ends beyond the file";
+    uint64_t sector = grain * grain_sectors(k);
+
+    (void)check_found(f->c, r->code, (uint64_t)entry * SECTOR_SIZE, f->first + sector,
+                      check_clip(f, sector, grain_sectors(k)),
+                      "grain %" PRIu64 " at sector %" PRIu32 " of the file: %s: found %" PRIu64 ", limit %" PRIu64,
+                      grain, entry, what, r->found, r->limit);
+}
+
+static VixError visit_record(void *ctx, uint64_t grain, uint32_t entry, struct err *err)
+{
+    struct stream_check *k = ctx;
+    struct record_fault r;
+
+    VixError code = look_at_record(k, grain, entry, &r, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    if (r.code != 0) {
+        tell_record(k, grain, entry, &r);
+        return VIX_OK;
+    }
+    k->allocated++;
+    k->data_end = max_u64(k->data_end, min_u64(r.end, k->f->len));
+    if (entry < k->last) {
+        k->first_out_of_order = k->out_of_order == 0 ? grain : k->first_out_of_order;
+        k->out_of_order++;
+    }
+    k->last = entry;
+    return VIX_OK;
+}
+
+/* ---- the data of grains ---- */
+
+/** Some grains that one thread inflates. */
+struct deep_slot {
+    struct stream_window *window;
+    unsigned count;
+    uint64_t grain[DEEP_GRAINS];
+    uint32_t entry[DEEP_GRAINS];
+    bool damaged[DEEP_GRAINS];
+};
+
+struct deep {
+    struct stream_check *k;
+    struct work_pipe *pipe;
+    struct deep_slot *filling;
+};
+
+static void deep_slot_free(void *ctx, void *slot)
+{
+    struct deep_slot *s = slot;
+
+    (void)ctx;
+    if (s != NULL) {
+        stream_window_free(s->window);
+        free(s);
+    }
+}
+
+static VixError deep_slot_new(void *ctx, void **ret_slot, struct err *err)
+{
+    struct deep *d = ctx;
+    struct deep_slot *s = alloc_zero(sizeof *s, err);
+
+    if (s == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = stream_window_new(d->k->file, &s->window, err);
+    if (code != VIX_OK) {
+        deep_slot_free(ctx, s);
+        return code;
+    }
+    *ret_slot = s;
+    return VIX_OK;
+}
+
+static VixError deep_process(void *ctx, void *slot, struct err *err)
+{
+    struct deep *d = ctx;
+    struct deep_slot *s = slot;
+    struct stream_window *w = s->window;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        uint64_t ahead = (uint64_t)s->entry[i] * SECTOR_SIZE + w->cap;
+        VixError code = stream_window_grain(w, d->k->file, s->grain[i], s->entry[i], ahead, w->grain, err);
+        s->damaged[i] = code == VIX_E_DISK_NEEDSREPAIR;
+        if (code != VIX_OK && !s->damaged[i]) {
+            return code;
+        }
+    }
+    return VIX_OK;
+}
+
+static VixError deep_commit(void *ctx, void *slot, struct err *err)
+{
+    struct deep *d = ctx;
+    struct deep_slot *s = slot;
+    struct stream_check *k = d->k;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        struct record_fault r;
+        VixError code = s->damaged[i] ? look_at_record(k, s->grain[i], s->entry[i], &r, err) : VIX_OK;
+        if (code != VIX_OK) {
+            return code;
+        }
+        if (s->damaged[i] && r.code == 0) { /* faults of the record's head were told before */
+            uint64_t sector = s->grain[i] * grain_sectors(k);
+            (void)check_found(k->f->c, PROBLEM_GRAIN_DAMAGED, (uint64_t)s->entry[i] * SECTOR_SIZE, k->f->first + sector,
+                              check_clip(k->f, sector, grain_sectors(k)),
+                              "grain %" PRIu64 " at sector %" PRIu32 " of the file does not inflate to a whole grain",
+                              s->grain[i], s->entry[i]);
+        }
+    }
+    return VIX_OK;
+}
+
+static const struct work_pipe_ops deep_ops = {
+    .slot_new = deep_slot_new,
+    .slot_free = deep_slot_free,
+    .process = deep_process,
+    .commit = deep_commit,
+};
+
+static VixError visit_deep(void *ctx, uint64_t grain, uint32_t entry, struct err *err)
+{
+    struct deep *d = ctx;
+    void *slot = d->filling;
+    VixError code = slot == NULL ? work_pipe_slot(d->pipe, &slot, err) : VIX_OK;
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    struct deep_slot *s = slot;
+    if (d->filling == NULL) {
+        s->count = 0;
+        d->filling = s;
+    }
+    s->grain[s->count] = grain;
+    s->entry[s->count++] = entry;
+    if (s->count == DEEP_GRAINS) {
+        d->filling = NULL;
+        work_pipe_push(d->pipe, s);
+    }
+    return VIX_OK;
+}
+
+static VixError inflate_all(struct stream_check *k, struct err *err)
+{
+    struct deep d = {.k = k};
+    unsigned threads = work_default_threads();
+
+    threads = threads > DEEP_THREADS_MAX ? DEEP_THREADS_MAX : threads;
+    VixError code = work_pipe_new(&deep_ops, &d, threads, threads + 2, &d.pipe, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = walk(k, false, visit_deep, &d, err);
+    if (code == VIX_OK && d.filling != NULL) {
+        work_pipe_push(d.pipe, d.filling);
+    }
+    if (code == VIX_OK) {
+        code = work_pipe_drain(d.pipe, err);
+    }
+    work_pipe_free(d.pipe);
+    return code;
+}
+
+/* ---- the end ---- */
+
+static VixError is_zero_sector(struct stream_check *k, uint64_t off, bool *ret_zero, struct err *err)
+{
+    uint8_t sector[SECTOR_SIZE];
+
+    *ret_zero = false;
+    if (off + SECTOR_SIZE > k->f->len) {
+        return VIX_OK;
+    }
+    VixError code = store_read(k->f->store, sector, sizeof sector, off, err);
+    *ret_zero = code == VIX_OK && bytes_are_zero(sector, sizeof sector);
+    return code;
+}
+
+/** The sector of zeros behind everything; or, where more follows that no table knows, at the end of the file. */
+static VixError check_end(struct stream_check *k, struct err *err)
+{
+    struct check_file *f = k->f;
+    uint64_t end = round_up(k->data_end, SECTOR_SIZE), last = f->len / SECTOR_SIZE * SECTOR_SIZE;
+    bool ended = false;
+    VixError code = is_zero_sector(k, end, &ended, err);
+
+    if (code == VIX_OK && !ended && last > end) {
+        code = is_zero_sector(k, last - SECTOR_SIZE, &ended, err);
+    }
+    if (code != VIX_OK || ended) {
+        return code;
+    }
+    bool fix = check_found(f->c, PROBLEM_END_OF_STREAM, end, 0, 0,
+                           "behind the last record, at byte %" PRIu64 " of %" PRIu64 ", stands no sector of zeros", end,
+                           f->len);
+    if (!fix || check_is_hurt(f->c)) {
+        f->c->withheld = f->c->withheld || fix;
+        return VIX_OK;
+    }
+    code = f->store->ops->truncate(f->store, round_up(f->len, SECTOR_SIZE) + SECTOR_SIZE, err);
+    return code == VIX_OK ? f->store->ops->flush(f->store, err) : code;
+}
+
+static void tell_counts(struct stream_check *k)
+{
+    struct check *c = k->f->c;
+
+    c->sum.grains += k->grain_count;
+    c->sum.allocated_grains += k->allocated;
+    if (k->past_end > 0) {
+        (void)check_found(c, PROBLEM_ENTRIES_PAST_END, CHECK_NOWHERE, 0, 0,
+                          "%" PRIu64 " entries of the last grain table cover nothing of the disk and are not 0",
+                          k->past_end);
+    }
+    if (k->out_of_order > 0) {
+        (void)check_found(c, PROBLEM_ORDER, CHECK_NOWHERE, 0, 0,
+                          "%" PRIu64 " grains, the first of them number %" PRIu64
+                          ", lie before the grain before them; importers want them in order",
+                          k->out_of_order, k->first_out_of_order);
+    }
+}
+
+static VixError check_all(struct stream_check *k, struct err *err)
+{
+    bool go = false;
+    VixError code = open_stream(k, &go, err);
+
+    if (code != VIX_OK || !go) {
+        return code;
+    }
+    k->table = alloc_aligned(4096, k->file->h.gt_sectors * SECTOR_SIZE, err);
+    if (k->table == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    code = walk(k, true, visit_record, k, err);
+    if (code == VIX_OK && (k->f->c->flags & CHECK_DEEP) != 0) {
+        code = inflate_all(k, err);
+    }
+    if (code == VIX_OK) {
+        tell_counts(k);
+        code = check_end(k, err);
+    }
+    return code;
+}
+
+VixError check_stream(struct check_file *f, struct err *err)
+{
+    struct stream_check k = {.f = f};
+    VixError code = check_all(&k, err);
+
+    free(k.gd);
+    free(k.table);
+    stream_file_close(k.file);
+    return code;
+}
