@@ -247,6 +247,32 @@ static void extents_follow_one_another(void **state)
     free(one);
 }
 
+static void disks_over_devices_need_a_trusting_caller(void **state)
+{
+    uint8_t buf[SECTOR_SIZE];
+
+    (void)state;
+    put_sectors("/vm/eps-pt.vmdk", 2, 1);
+    put_sectors("/dev/part", 8, 2);
+    put_text("/vm/eps.vmdk", FLAT_HEAD "RW 2 FLAT \"eps-pt.vmdk\" 0\nRW 4 FLAT \"/dev/part\" 3\nRW 10 ZERO\n");
+    put_text("/vm/rdm.vmdk", FLAT_HEAD "RW 4 VMFSRDM \"/dev/part\"\nRW 4 VMFSRAW \"/dev/part\" 4\n");
+    open_fails("/vm/eps.vmdk", CHAIN_READ, VIX_E_FILE_ACCESS_ERROR, "/dev/part");
+    open_fails("/vm/rdm.vmdk", CHAIN_READ, VIX_E_FILE_ACCESS_ERROR, "/dev/part");
+    struct chain *c = open_ok("/vm/eps.vmdk", CHAIN_WRITE | CHAIN_OUTSIDE_OK);
+    assert_sectors(c, 0, 2, 1);
+    assert_sectors(c, 2, 4, 2);
+    assert_sectors(c, 6, 10, 0);
+    memset(buf, 3, sizeof buf);
+    assert_int_equal(chain_write(c, 5, 1, buf, NULL), VIX_OK);
+    close_ok(c);
+    c = open_ok("/vm/rdm.vmdk", CHAIN_WRITE | CHAIN_OUTSIDE_OK);
+    assert_sectors(c, 0, 6, 2);
+    assert_sectors(c, 6, 1, 3);
+    assert_int_equal(chain_write(c, 0, 1, buf, NULL), VIX_OK);
+    assert_sectors(c, 0, 1, 3);
+    close_ok(c);
+}
+
 static void overlapping_extents_are_not_written(void **state)
 {
     (void)state;
@@ -409,6 +435,7 @@ int main(void)
         TEST(content_id_changes_once_before_the_first_write),
         TEST(short_content_id_is_rewritten_with_the_whole_descriptor),
         TEST(extents_follow_one_another),
+        TEST(disks_over_devices_need_a_trusting_caller),
         TEST(overlapping_extents_are_not_written),
         TEST(unusable_disks_are_refused),
         TEST(file_names_go_through_the_encoding),
