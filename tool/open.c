@@ -15,7 +15,7 @@
 
 #define PROBE_BYTES 4096
 
-static void print_message(const char *fmt, va_list args)
+__attribute__((format(printf, 1, 0))) static void print_message(const char *fmt, va_list args)
 {
     vfprintf(stderr, fmt, args);
 }

@@ -123,6 +123,31 @@ try "--target-is-zero writes only data" into_zeros
 refuse 1 "--no-create needs a file" "$VIXDISK" convert -n -t raw monolithicSparse.vmdk none.raw
 rm -f old there over*
 
+# ---- block devices ----
+device_tests() { # device of 64 MiB with noise on it
+    try "a block device is not written without being asked for" fails_with 1 \
+        "vixdisk: convert: $1: VIX_E_FILE_ALREADY_EXISTS \(12\): .*--no-create.*" \
+        "$VIXDISK" convert --overwrite -t raw monolithicSparse.vmdk "$1"
+    try "a block device as target" "$VIXDISK" convert -n -t raw monolithicSparse.vmdk "$1"
+    try "it has the contents" cmp image "$1"
+    try "a block device as source is raw by itself" "$VIXDISK" convert -t streamOptimized "$1" device.vmdk
+    try "the disk made of it" "$VIXDISK" compare -F raw device.vmdk image
+    try "compare with a block device" "$VIXDISK" compare "$1" monolithicSparse.vmdk
+    "$VIXDISK" create -s 65M larger.vmdk
+    refuse 1 "a block device that is too small" "$VIXDISK" convert -n -t raw larger.vmdk "$1"
+}
+head -c 64M /dev/urandom >noise
+device=
+cleanup() { [ -z "$device" ] || losetup -d "$device"; }
+if device=$(losetup -f --show noise 2>/dev/null) && [ -w "$device" ]; then
+    device_tests "$device"
+    losetup -d "$device"
+else
+    skip "block devices" "no loop device"
+fi
+device=
+rm -f noise device.vmdk
+
 # ---- streams ----
 raw_in() { rm -f in.vmdk; cat image | "$VIXDISK" convert -f raw -s 64M -t monolithicSparse - in.vmdk &&
     "$VIXDISK" compare -F raw in.vmdk image; }
