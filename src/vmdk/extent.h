@@ -92,6 +92,8 @@ struct extent_open_params {
     uint64_t table_cache_bytes; /* bound of the table cache; 0: the default */
     int level;                  /* streamOptimized writing: deflate level */
     unsigned threads;           /* streamOptimized: threads; 0: work_default_threads */
+    bool salvage;               /* streamOptimized: do not believe the tables, read the grains that a walk over the
+                                   records finds sound; see stream_salvage.h */
 };
 
 /* One constructor per type. On failure nothing is kept. Codes: VIX_E_DISK_INVALIDDISK (not this type),
