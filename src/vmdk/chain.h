@@ -24,6 +24,7 @@
 #define CHAIN_NO_LOCK (1u << 3)       /* take no file locks (info of a disk in use) */
 #define CHAIN_OUTSIDE_OK (1u << 4)    /* extents and parents outside the descriptor's folder, absolute names, devices */
 #define CHAIN_DROP_TRACKING (1u << 5) /* writing: take the disk off its change-tracking file instead of refusing */
+#define CHAIN_SALVAGE (1u << 6)       /* reading: of streamOptimized extents what is left, whatever their tables say */
 
 struct chain;
 

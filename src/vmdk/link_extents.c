@@ -213,6 +213,7 @@ static VixError open_extent(struct opening *o, struct err *err)
         .table_cache_bytes = config_number(CONFIG_TABLE_CACHE_MIB, DEFAULT_TABLE_CACHE_MIB, 1, 1024) << 20,
         .level = o->tuning != NULL ? o->tuning->level : 0,
         .threads = o->tuning != NULL ? o->tuning->threads : 0,
+        .salvage = (o->l->flags & CHAIN_SALVAGE) != 0,
     };
     return open_extent_of_type(&p, &o->e->x, err);
 }
