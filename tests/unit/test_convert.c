@@ -20,7 +20,7 @@
 #include "ops/ops.h"
 #include "store/store_fault.h"
 
-#define PATH_ROOM 320 /* a folder and any name */
+#define PATH_ROOM 320               /* a folder and any name */
 #define ODD_SECTORS (5 * 2048 + 77) /* 5 MiB and a part of a grain */
 
 static const VixDiskLibDiskType all_types[] = {
