@@ -5,7 +5,7 @@
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
 #   make lint            the checks of the source alone
-#   make bench           compare the speed with qemu-img
+#   make bench           [ROW=NAME...] compare the speed with qemu-img
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
@@ -46,6 +46,7 @@ install: $(B)/build.ninja
 	meson configure $(B) -Dprefix=$(abspath $(PREFIX))
 	ninja -C $(B)
 	DESTDIR=$(if $(DESTDIR),$(abspath $(DESTDIR))) meson install -C $(B) --no-rebuild
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 clean:
 	rm -rf build
