@@ -74,14 +74,6 @@ VixError disk_close(struct disk *d, struct err *err)
     return d->ops->close(d, err);
 }
 
-void disk_info_done(struct disk_info *info)
-{
-    free(info->info.parentFileNameHint);
-    free(info->info.uuid);
-    info->info.parentFileNameHint = NULL;
-    info->info.uuid = NULL;
-}
-
 /* ---- what disks without a disk database, without order, without a writer answer ---- */
 
 VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
@@ -95,14 +87,13 @@ VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent
 VixError disk_no_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err)
 {
     (void)ret_value;
-    return err_set(err, VIX_E_DISK_KEY_NOTFOUND, "%s: no key \"%s\": a raw image has no disk database", d->path, key);
+    return err_set(err, VIX_E_DISK_KEY_NOTFOUND, "%s: no key \"%s\": raw bytes have no disk database", d->path, key);
 }
 
 VixError disk_no_meta_set(struct disk *d, const char *key, const char *value, struct err *err)
 {
     (void)value;
-    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: key \"%s\" cannot be kept: a raw image has no disk database", d->path,
-                   key);
+    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: key \"%s\" cannot be kept in a raw image or a stream", d->path, key);
 }
 
 VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err)
@@ -117,22 +108,14 @@ VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, str
     return VIX_OK;
 }
 
-VixError disk_raw_info(struct disk *d, struct disk_info *ret_info, struct err *err)
+VixError disk_no_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
 {
-    (void)err;
-    struct disk_geometry geo = geometry_for(VIXDISKLIB_ADAPTER_SCSI_LSILOGIC, d->capacity);
+    (void)sector, (void)nsectors, (void)buf;
+    return err_set(err, VIX_E_FILE_READ_ONLY, "%s: a stream is only read", d->path);
+}
 
-    *ret_info = (struct disk_info){
-        .info =
-            {
-                .physGeo = {.cylinders = geo.cylinders, .heads = geo.heads, .sectors = geo.sectors},
-                .capacity = d->capacity,
-                .adapterType = VIXDISKLIB_ADAPTER_UNKNOWN,
-                .numLinks = 1,
-                .logicalSectorSize = SECTOR_SIZE,
-                .physicalSectorSize = SECTOR_SIZE,
-            },
-        .type = VIXDISKLIB_DISK_UNKNOWN,
-    };
+VixError disk_no_flush(struct disk *d, struct err *err)
+{
+    (void)d, (void)err;
     return VIX_OK;
 }

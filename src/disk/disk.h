@@ -96,6 +96,11 @@ struct store *disk_raw_store(struct disk *d);
  * caller's. */
 VixError disk_open_pipe_in(int fd, uint64_t capacity, struct disk **ret_disk, struct err *err);
 
+/** A streamOptimized disk that is read once, in order, from a file descriptor; the fd stays the caller's. @threads for
+ * inflating, 0: work_default_threads. Codes of the parsers; VIX_E_DISK_NEEDSREPAIR, also of the last read, for a stream
+ * that is damaged or cut short. */
+VixError disk_open_stream_in(int fd, unsigned threads, struct disk **ret_disk, struct err *err);
+
 /** Frees the strings of an info. */
 void disk_info_done(struct disk_info *info);
 

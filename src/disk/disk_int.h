@@ -16,12 +16,20 @@ VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsecto
 /** Frees what asynchronous requests needed; none is in flight any more. */
 void disk_async_free(struct disk *d);
 
-/* Entries of disk_ops for disks that are only bytes. */
+/* Entries of disk_ops for disks that are only bytes, or only read. */
 VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                       struct err *err);
 VixError disk_no_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err);
 VixError disk_no_meta_set(struct disk *d, const char *key, const char *value, struct err *err);
 VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err);
-VixError disk_raw_info(struct disk *d, struct disk_info *ret_info, struct err *err);
+VixError disk_no_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+VixError disk_no_flush(struct disk *d, struct err *err);
+
+/** What the disk database tells; without links, hint and type, which the caller knows. */
+VixError disk_info_from_meta(struct disk *d, struct disk_info *ret_info, struct err *err);
+
+/** Reads len bytes of a file descriptor, fewer only at its end. @name and @at (bytes read so far) for messages. */
+VixError disk_read_fd(int fd, void *buf, uint64_t len, uint64_t *ret_len, const char *name, uint64_t at,
+                      struct err *err);
 
 #endif

@@ -71,95 +71,33 @@ static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, ui
 
 /* ---- what the disk database tells ---- */
 
-/** A number of the disk database; fallback if the key is absent or holds no number up to high. */
-static uint32_t meta_number(struct chain *c, const char *key, uint32_t fallback, uint32_t high)
+static VixError take_parent_hint(struct link *top, VixDiskLibInfo *info, struct err *err)
 {
-    CLEANUP_FREE char *text = NULL;
-    uint64_t value = 0;
-
-    if (chain_meta_get(c, key, &text, NULL) != VIX_OK || text[0] == '\0') {
-        return fallback;
+    SCOPED_LOCK(&top->meta_lock);
+    if (top->desc->parent_hint == NULL) {
+        return VIX_OK;
     }
-    for (const char *p = text; *p != '\0'; p++) {
-        if (*p < '0' || *p > '9' || (value = value * 10 + (uint64_t)(*p - '0')) > high) {
-            return fallback;
-        }
-    }
-    return (uint32_t)value;
-}
-
-static VixDiskLibAdapterType meta_adapter(struct chain *c)
-{
-    CLEANUP_FREE char *word = NULL;
-
-    if (chain_meta_get(c, "adapterType", &word, NULL) != VIX_OK) {
-        return VIXDISKLIB_ADAPTER_UNKNOWN;
-    }
-    return adapter_of_word(word);
-}
-
-/** Computed where the database has none, or nonsense. */
-static VixDiskLibGeometry physical_geometry(struct chain *c, VixDiskLibAdapterType adapter)
-{
-    VixDiskLibGeometry geo = {
-        .cylinders = meta_number(c, "geometry.cylinders", 0, UINT32_MAX),
-        .heads = meta_number(c, "geometry.heads", 0, UINT32_MAX),
-        .sectors = meta_number(c, "geometry.sectors", 0, UINT32_MAX),
-    };
-    if (geo.cylinders == 0 || geo.heads == 0 || geo.sectors == 0) {
-        struct disk_geometry computed = geometry_for(
-            adapter == VIXDISKLIB_ADAPTER_UNKNOWN ? VIXDISKLIB_ADAPTER_SCSI_LSILOGIC : adapter, c->capacity);
-        geo =
-            (VixDiskLibGeometry){.cylinders = computed.cylinders, .heads = computed.heads, .sectors = computed.sectors};
-    }
-    return geo;
-}
-
-static uint32_t sector_size(struct chain *c, const char *key)
-{
-    uint32_t size = meta_number(c, key, SECTOR_SIZE, 65536);
-    return size >= SECTOR_SIZE && (size & (size - 1)) == 0 ? size : SECTOR_SIZE;
-}
-
-static VixError info_texts(struct chain *c, VixDiskLibInfo *info, struct err *err)
-{
-    VixError code = chain_meta_get(c, "uuid", &info->uuid, err);
-    if (code != VIX_OK && code != VIX_E_DISK_KEY_NOTFOUND) {
-        return code;
-    }
-    SCOPED_LOCK(&c->links[0]->meta_lock);
-    if (c->links[0]->desc->parent_hint != NULL) {
-        info->parentFileNameHint = alloc_text(c->links[0]->desc->parent_hint, err);
-        if (info->parentFileNameHint == NULL) {
-            free(info->uuid);
-            return VIX_E_OUT_OF_MEMORY;
-        }
-    }
-    return VIX_OK;
+    info->parentFileNameHint = alloc_text(top->desc->parent_hint, err);
+    return info->parentFileNameHint != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 }
 
 static VixError local_info(struct disk *d, struct disk_info *ret_info, struct err *err)
 {
     struct chain *c = chain_of(d);
-    VixDiskLibAdapterType adapter = meta_adapter(c);
-    VixDiskLibInfo info = {
-        .biosGeo = {.cylinders = meta_number(c, "geometry.biosCylinders", 0, UINT32_MAX),
-                    .heads = meta_number(c, "geometry.biosHeads", 0, UINT32_MAX),
-                    .sectors = meta_number(c, "geometry.biosSectors", 0, UINT32_MAX)},
-        .physGeo = physical_geometry(c, adapter),
-        .capacity = c->capacity,
-        .adapterType = adapter,
-        .numLinks = (int)c->link_count,
-        .logicalSectorSize = sector_size(c, "logicalSectorSize"),
-        .physicalSectorSize = sector_size(c, "physicalSectorSize"),
-    };
-    VixError code = info_texts(c, &info, err);
+    struct disk_info info;
+    VixError code = disk_info_from_meta(d, &info, err);
 
     if (code != VIX_OK) {
         return code;
     }
-    ret_info->info = info;
-    ret_info->type = chain_disk_type(c);
+    info.info.numLinks = (int)c->link_count;
+    info.type = chain_disk_type(c);
+    code = take_parent_hint(c->links[0], &info.info, err);
+    if (code != VIX_OK) {
+        disk_info_done(&info);
+        return code;
+    }
+    *ret_info = info;
     return VIX_OK;
 }
 

@@ -21,17 +21,18 @@ struct disk_pipe {
     uint64_t position; /* sector that comes next */
 };
 
-static VixError read_fd(struct disk_pipe *p, uint8_t *buf, uint64_t len, uint64_t *ret_len, struct err *err)
+VixError disk_read_fd(int fd, void *buf, uint64_t len, uint64_t *ret_len, const char *name, uint64_t at,
+                      struct err *err)
 {
     uint64_t have = 0;
 
     while (have < len) {
-        ssize_t n = read(p->fd, buf + have, len - have);
+        ssize_t n = read(fd, (uint8_t *)buf + have, len - have);
         if (n == 0) {
             break;
         }
         if (n < 0 && errno == EAGAIN) {
-            struct pollfd wait = {.fd = p->fd, .events = POLLIN};
+            struct pollfd wait = {.fd = fd, .events = POLLIN};
             (void)poll(&wait, 1, -1);
             continue;
         }
@@ -39,8 +40,7 @@ static VixError read_fd(struct disk_pipe *p, uint8_t *buf, uint64_t len, uint64_
             continue;
         }
         if (n < 0) {
-            return err_set_errno(err, errno, "%s: reading at byte %" PRIu64, p->base.path,
-                                 p->position * SECTOR_SIZE + have);
+            return err_set_errno(err, errno, "%s: reading at byte %" PRIu64, name, at + have);
         }
         have += (uint64_t)n;
     }
@@ -53,7 +53,7 @@ static VixError read_next(struct disk_pipe *p, uint64_t nsectors, uint8_t *buf, 
 {
     uint64_t have = 0;
     uint64_t len = nsectors * SECTOR_SIZE;
-    VixError code = read_fd(p, buf, len, &have, err);
+    VixError code = disk_read_fd(p->fd, buf, len, &have, p->base.path, p->position * SECTOR_SIZE, err);
 
     if (code != VIX_OK) {
         return code;
@@ -103,18 +103,6 @@ static VixError pipe_read(struct disk *d, uint64_t sector, uint64_t nsectors, vo
     return read_next(p, nsectors, buf, err);
 }
 
-static VixError pipe_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
-{
-    (void)sector, (void)nsectors, (void)buf;
-    return err_set(err, VIX_E_FILE_READ_ONLY, "%s: a stream is only read", d->path);
-}
-
-static VixError pipe_flush(struct disk *d, struct err *err)
-{
-    (void)d, (void)err;
-    return VIX_OK;
-}
-
 static VixError pipe_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
                          struct err *err)
 {
@@ -135,11 +123,11 @@ static VixError pipe_close(struct disk *d, struct err *err)
 static const struct disk_ops pipe_ops = {
     .transport = "file",
     .read = pipe_read,
-    .write = pipe_write,
+    .write = disk_no_write,
     .pull = disk_no_pull,
-    .flush = pipe_flush,
+    .flush = disk_no_flush,
     .map = pipe_map,
-    .info = disk_raw_info,
+    .info = disk_info_from_meta,
     .meta_get = disk_no_meta_get,
     .meta_set = disk_no_meta_set,
     .meta_keys = disk_no_meta_keys,

@@ -632,6 +632,50 @@ static void from_a_pipe(void **state)
     close_ok(raw);
 }
 
+/** A streamOptimized disk out of a pipe: contents, database, and damage behind its grains. */
+static void from_a_streamed_disk(void **state)
+{
+    static const char *const pairs[] = {"comment", "kept", NULL};
+
+    (void)state;
+    make_image(at("src"), ODD_SECTORS, 17);
+    struct disk *raw = open_raw("src");
+    struct convert_target t = target_at("s.vmdk", VIXDISKLIB_DISK_STREAM_OPTIMIZED);
+    t.params.adapter = VIXDISKLIB_ADAPTER_IDE;
+    t.params.ddb = pairs;
+    assert_int_equal(convert(raw, &t), VIX_OK);
+    uint64_t len = length_of("s.vmdk");
+    for (size_t i = 0; i <= TYPE_COUNT; i++) {
+        bool cut = i == TYPE_COUNT;
+        struct disk *src = NULL;
+        if (cut) {
+            assert_int_equal(truncate(at("s.vmdk"), (off_t)len - 5000), 0);
+        }
+        int fd = open(at("s.vmdk"), O_RDONLY | O_CLOEXEC);
+        assert_int_equal(disk_open_stream_in(fd, 2, &src, &err), VIX_OK);
+        assert_int_equal(src->capacity, ODD_SECTORS);
+        assert_true(src->sequential);
+        expect_meta(src, "comment", "kept");
+        expect_meta(src, "none", NULL);
+        t = target_at("p.vmdk", all_types[i % TYPE_COUNT]);
+        t.overwrite = true;
+        assert_int_equal(convert(src, &t), cut ? VIX_E_DISK_NEEDSREPAIR : VIX_OK);
+        close_ok(src);
+        assert_int_equal(close(fd), 0);
+        struct disk *d = open_vmdk("p.vmdk"); /* of the round before, where the stream was cut */
+        assert_same(raw, d);
+        expect_meta(d, "comment", "kept");
+        expect_meta(d, "adapterType", "ide");
+        close_ok(d);
+    }
+    close_ok(raw);
+    struct disk *none = NULL;
+    int fd = open(at("src"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(disk_open_stream_in(fd, 1, &none, &err), VIX_E_DISK_INVALIDDISK);
+    assert_null(none);
+    assert_int_equal(close(fd), 0);
+}
+
 /* ---- stopping ---- */
 
 struct stopper {
@@ -801,6 +845,7 @@ int main(int argc, char **argv)
         TEST(through_pipes),
         TEST(reader_that_goes_away),
         TEST(from_a_pipe),
+        TEST(from_a_streamed_disk),
         TEST(cancelled),
         TEST(nothing_half_made_stays),
         TEST(old_or_new_is_there),
