@@ -70,6 +70,12 @@ VixError VixDiskLibExt_Compare(VixDiskLibHandle a, VixDiskLibHandle b, VixDiskLi
 VixError VixDiskLibExt_Measure(VixDiskLibHandle diskHandle, VixDiskLibDiskType diskType, Bool raw,
                                uint64 *requiredBytes, uint64 *fullBytes);
 
+/** Merges a closed child disk into its parent and removes the child's files. At any moment the chain, or after it the
+ * parent alone, reads the same; a merge that was cut short can be done again.
+ * Return: VIX_E_DISK_PARTIALCHAIN while another child of the parent lies beside it. */
+VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *childPath,
+                              VixDiskLibExt_ProgressFunc progress, void *data);
+
 /** A run of a disk's address space. */
 typedef struct {
     uint64 startBytes;

@@ -7,10 +7,13 @@
 
 extern const struct command command_bench;
 extern const struct command command_check;
+extern const struct command command_commit;
 extern const struct command command_compare;
 extern const struct command command_convert;
 extern const struct command command_create;
+extern const struct command command_defrag;
 extern const struct command command_errors;
+extern const struct command command_grow;
 extern const struct command command_help;
 extern const struct command command_info;
 extern const struct command command_map;
@@ -19,6 +22,7 @@ extern const struct command command_meta;
 extern const struct command command_read;
 extern const struct command command_rename;
 extern const struct command command_rm;
+extern const struct command command_shrink;
 extern const struct command command_snapshot;
 extern const struct command command_transports;
 extern const struct command command_write;

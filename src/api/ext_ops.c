@@ -128,6 +128,26 @@ VixError VixDiskLibExt_Measure(VixDiskLibHandle diskHandle, VixDiskLibDiskType d
     return call_end(&call, code);
 }
 
+VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *childPath,
+                              VixDiskLibExt_ProgressFunc progress, void *data)
+{
+    struct api_call call;
+    struct connection *c;
+    struct bytes_progress told = {.func = progress, .data = data};
+
+    VixError code = call_on_connection(&call, __func__, childPath, connection, &c);
+    if (code == VIX_OK) {
+        code = local_path_check(childPath, &call.err);
+    }
+    if (code == VIX_OK && c->read_only) {
+        code = err_set(&call.err, VIX_E_FILE_READ_ONLY, "the connection is read-only");
+    }
+    if (code == VIX_OK) {
+        code = ops_commit(store_fs_local(), childPath, progress_of(&told), &call.err);
+    }
+    return call_end(&call, code);
+}
+
 static VixDiskLibExt_Run public_run(const struct disk_run *run)
 {
     return (VixDiskLibExt_Run){

@@ -73,6 +73,9 @@ struct chain *disk_local_chain(struct disk *d);
  * freed, also on failure. No request may be running on either. Codes of chain_attach. */
 VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *err);
 
+/** The CHAIN_ flags for VIXDISKLIB_FLAG_OPEN_ bits and the configuration. */
+uint32_t disk_local_chain_flags(uint32_t open_flags);
+
 /** Whether disk_local_attach would work; changes nothing. */
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err);
 

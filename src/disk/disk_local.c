@@ -142,7 +142,7 @@ static const struct disk_ops local_ops = {
     .close = local_close,
 };
 
-static uint32_t chain_flags(uint32_t open_flags)
+uint32_t disk_local_chain_flags(uint32_t open_flags)
 {
     uint32_t flags = CHAIN_READ;
 
@@ -184,7 +184,7 @@ VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_fl
     l->base.path = alloc_text(path, err);
     VixError code = l->base.path != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
     if (code == VIX_OK) {
-        code = chain_open(fs, path, chain_flags(open_flags), tuning, &l->chain, err);
+        code = chain_open(fs, path, disk_local_chain_flags(open_flags), tuning, &l->chain, err);
     }
     if (code != VIX_OK) {
         free(l->base.path);

@@ -63,4 +63,30 @@ VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err);
  * opened under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists. */
 VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
 
+/** Writes the sparse extents of an open disk (for writing; the caller has it for itself) anew, grains in order. What is
+ * allocated stays so. Flat disks: VIX_OK, untouched. Other types: VIX_E_NOT_SUPPORTED. Needs the space of one more copy
+ * of the largest extent while it runs. */
+VixError ops_defragment(struct disk *d, struct ops_progress progress, struct err *err);
+
+/** Gives grains that are all zeros back to the file system, and the space that nothing refers to; thin disks get holes.
+ * As ops_defragment otherwise. VIX_E_DISK_CANTSHRINK for a disk with a parent. */
+VixError ops_shrink(struct disk *d, struct ops_progress progress, struct err *err);
+
+/** Makes the disk at path larger (chain_grow). Refused with VIX_E_DISK_PARTIALCHAIN while a child of it is in its
+ * folder.
+ */
+VixError ops_grow(struct store_fs *fs, const char *path, uint64_t capacity, bool update_geometry, struct err *err);
+
+/** Merges a child into its parent and removes the child's files. At any moment the child's chain, or after it the
+ * parent alone, reads the same; cut short, it can be done again. Refused with VIX_E_DISK_PARTIALCHAIN while another
+ * child of the parent is in the parent's folder. */
+VixError ops_commit(struct store_fs *fs, const char *child_path, struct ops_progress progress, struct err *err);
+
+/** Records another place of a disk's parent (chain_reparent). */
+VixError ops_reparent(struct store_fs *fs, const char *path, const char *hint, struct err *err);
+
+/** A disk in the folder of path, other than except (NULL: none), that names the disk at path as its parent with the
+ * right content ID. *ret_child freed by the caller, NULL if there is none. */
+VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err);
+
 #endif

@@ -101,6 +101,10 @@ struct store_fs_ops {
                        struct err *err);
     /** The absolute path without symbolic links of an existing file; freed by the caller. */
     VixError (*resolve)(struct store_fs *fs, const char *path, char **ret_path, struct err *err);
+    /** Tells the names of the files in the folder of path, without the folder, in no order; a failure of found ends it.
+     */
+    VixError (*list)(struct store_fs *fs, const char *path,
+                     VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err);
     /** Whether a name exists (a dangling symbolic link does). */
     bool (*exists)(struct store_fs *fs, const char *path);
 };

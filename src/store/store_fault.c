@@ -497,6 +497,14 @@ static VixError fault_resolve(struct store_fs *fs, const char *path, char **ret_
     return code == VIX_OK ? f->inner->ops->resolve(f->inner, path, ret_path, err) : code;
 }
 
+static VixError fault_list(struct store_fs *fs, const char *path,
+                           VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
+{
+    struct fault_fs *f = fault_of(fs);
+    VixError code = pass(f, FAULT_RESOLVE, path, err);
+    return code == VIX_OK ? f->inner->ops->list(f->inner, path, found, ctx, err) : code;
+}
+
 static bool fault_exists(struct store_fs *fs, const char *path)
 {
     struct fault_fs *f = fault_of(fs);
@@ -513,6 +521,7 @@ static const struct store_fs_ops fault_fs_ops = {
     .sync_folder = fault_sync_folder,
     .statfs = fault_statfs,
     .resolve = fault_resolve,
+    .list = fault_list,
     .exists = fault_exists,
 };
 

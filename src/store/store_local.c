@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The names of this host's files: open, create, rename, remove. No state; any thread. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -151,6 +152,43 @@ static bool local_exists(struct store_fs *fs, const char *path)
     return lstat(path, &st) == 0;
 }
 
+static VixError list_entries(DIR *dir, const char *folder,
+                             VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx,
+                             struct err *err)
+{
+    VixError code = VIX_OK;
+
+    while (code == VIX_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            return errno == 0 ? VIX_OK : err_set_errno(err, errno, "%s: cannot read the folder", folder);
+        }
+        if (entry->d_type != DT_DIR) {
+            code = found(ctx, entry->d_name, err);
+        }
+    }
+    return code;
+}
+
+static VixError local_list(struct store_fs *fs, const char *path,
+                           VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
+{
+    CLEANUP_FREE char *folder = store_path_folder(path, err);
+
+    (void)fs;
+    if (folder == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    DIR *dir = opendir(folder); /* close-on-exec by itself */
+    if (dir == NULL) {
+        return err_set_errno(err, errno, "%s: cannot read the folder", folder);
+    }
+    VixError code = list_entries(dir, folder, found, ctx, err);
+    (void)closedir(dir);
+    return code;
+}
+
 /* Where the file system cannot rename without replacing: a second name, then the first is removed. */
 static int rename_by_link(const char *old_path, const char *new_path)
 {
@@ -296,6 +334,7 @@ static const struct store_fs_ops local_ops = {
     .sync_folder = local_sync_folder,
     .statfs = local_statfs,
     .resolve = local_resolve,
+    .list = local_list,
     .exists = local_exists,
 };
 

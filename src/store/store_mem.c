@@ -290,6 +290,34 @@ static VixError mem_statfs(struct store_fs *fs, const char *path, enum store_fs_
     return VIX_OK;
 }
 
+/* Copies of the names, so that found may call back into the file system. */
+static VixError mem_list(struct store_fs *fs, const char *path,
+                         VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
+{
+    struct mem_fs *m = (struct mem_fs *)fs;
+    CLEANUP_FREE char *tidy = tidy_path(path, err);
+    CLEANUP_FREE char *folder = tidy != NULL ? store_path_folder(tidy, err) : NULL;
+    VixError code = folder != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+
+    for (size_t i = 0; code == VIX_OK; i++) {
+        CLEANUP_FREE char *name = NULL;
+        CLEANUP_FREE char *its_folder = NULL;
+        {
+            SCOPED_LOCK(&m->mutex);
+            if (i >= m->nnames) {
+                return VIX_OK;
+            }
+            name = alloc_text(store_path_base(m->names[i].path), err);
+            its_folder = store_path_folder(m->names[i].path, err);
+        }
+        if (name == NULL || its_folder == NULL) {
+            return VIX_E_OUT_OF_MEMORY;
+        }
+        code = strcmp(folder, its_folder) == 0 ? found(ctx, name, err) : VIX_OK;
+    }
+    return code;
+}
+
 static bool mem_exists(struct store_fs *fs, const char *path)
 {
     struct mem_fs *m = mem_of(fs);
@@ -323,6 +351,7 @@ static const struct store_fs_ops mem_fs_ops = {
     .sync_folder = mem_sync_folder,
     .statfs = mem_statfs,
     .resolve = mem_resolve,
+    .list = mem_list,
     .exists = mem_exists,
 };
 

@@ -23,6 +23,7 @@
 #define CHAIN_SINGLE_LINK (1u << 2)   /* the top link only; what it does not hold reads as zeros */
 #define CHAIN_NO_LOCK (1u << 3)       /* take no file locks (info of a disk in use) */
 #define CHAIN_OUTSIDE_OK (1u << 4)    /* extents and parents outside the descriptor's folder, absolute names, devices */
+#define CHAIN_KEEP_CID (1u << 6)      /* writing: the content ID stays until chain_renew_cid (merging a child) */
 #define CHAIN_DROP_TRACKING (1u << 5) /* writing: take the disk off its change-tracking file instead of refusing */
 #define CHAIN_SALVAGE (1u << 6)       /* reading: of streamOptimized extents what is left, whatever their tables say */
 
@@ -125,6 +126,37 @@ VixError chain_attach(struct chain *parent, struct chain *child, struct err *err
 
 /** The checks of chain_attach without doing it. */
 VixError chain_can_attach(const struct chain *parent, const struct chain *child, struct err *err);
+
+/** Gives the top link a new content ID, on stable storage, whatever was written before. */
+VixError chain_renew_cid(struct chain *c, struct err *err);
+
+/** The descriptor of the parent that the last link of c names and whose content ID fits; freed by the caller.
+ * VIX_E_DISK_OPENPARENT, VIX_E_DISK_CID_MISMATCH. */
+VixError chain_parent_path(const struct chain *c, char **ret_path, struct err *err);
+
+/** Records another place of the parent in the top link of c (opened single-link, for writing): hint must lead to a disk
+ * whose content ID and capacity fit. VIX_E_DISK_ATTACH_ROOTLINK for a link without parent. */
+VixError chain_reparent(struct chain *c, const char *hint, struct err *err);
+
+/** How chain_rebuild works. */
+struct rebuild_params {
+    bool drop_zeros; /* grains that are all zeros are not copied, where nothing lies below */
+    /** Told of progress in sectors; a failure stops. NULL: none. */
+    VixError (*tell)(void *ctx, uint64_t done, uint64_t total, struct err *err);
+    void *ctx;
+};
+
+/** Writes each sparse extent of the top link anew, grains in ascending order without gaps, into a file that takes the
+ * old one's place when it is complete; the chain goes on with the new files. At any moment every extent is the old or
+ * the new one, both of the same content; on failure the extents that were done stay new. The content ID stays. The
+ * caller has the chain, opened for writing, for itself. VIX_E_NOT_SUPPORTED for extents that cannot be rebuilt. */
+VixError chain_rebuild(struct chain *c, const struct rebuild_params *p, struct err *err);
+
+/** Makes a disk larger; the caller has it, opened for writing, for itself, and closes it afterwards. At any moment the
+ * disk opens with the old or the new capacity. @update_geometry: the geometry keys follow.
+ * VIX_E_INVALID_ARG if capacity is less than now; VIX_E_DISK_PARTIALCHAIN for a disk with a parent; VIX_E_NOT_SUPPORTED
+ * for types that do not grow; VIX_E_FILE_TOO_BIG; VIX_E_DISK_FULL. */
+VixError chain_grow(struct chain *c, uint64_t capacity, bool update_geometry, bool allow_over_2tb, struct err *err);
 
 /** The type of the top link in the terms of the public interface. */
 VixDiskLibDiskType chain_disk_type(const struct chain *c);

@@ -92,7 +92,7 @@ static VixError add_link(struct chain *c, struct link *l, struct err *err)
 /** Opens the parent at path and appends it. What is missing below a parent is the parent's fault too. */
 static VixError open_parent(struct chain *c, const struct link *child, const char *path, struct err *err)
 {
-    uint32_t flags = c->flags & ~(CHAIN_WRITE | CHAIN_DROP_TRACKING);
+    uint32_t flags = c->flags & ~(CHAIN_WRITE | CHAIN_DROP_TRACKING | CHAIN_KEEP_CID);
     struct link *parent = NULL;
 
     VixError code = link_open(child->fs, path, flags, NULL, &parent, err);
@@ -178,8 +178,17 @@ VixError chain_open(struct store_fs *fs, const char *path, uint32_t flags, const
         return code;
     }
     chain_connect_top(c);
+    if ((flags & CHAIN_KEEP_CID) != 0 && c->links[0]->writable && c->links[0]->desc->change_track_path == NULL) {
+        atomic_store(&c->links[0]->cid_changed, true);
+    }
     *ret_chain = c;
     return VIX_OK;
+}
+
+VixError chain_renew_cid(struct chain *c, struct err *err)
+{
+    atomic_store(&c->links[0]->cid_changed, false);
+    return link_begin_write(c->links[0], err);
 }
 
 VixError chain_close(struct chain *c, struct err *err)

@@ -42,7 +42,7 @@ static size_t stem_length(const char *path)
     return has ? len - tail : len;
 }
 
-static char *extent_name(const char *path, const struct disk_layout *layout, uint64_t index, struct err *err)
+char *layout_extent_name(const char *path, const struct disk_layout *layout, uint64_t index, struct err *err)
 {
     int stem = (int)stem_length(path);
 
@@ -69,7 +69,7 @@ VixError vmdk_create_names(const char *path, VixDiskLibDiskType type, uint64_t c
     paths[0] = alloc_text(path, err);
     bool complete = paths[0] != NULL;
     for (uint64_t i = 0; complete && i < count; i++) {
-        paths[i + 1] = extent_name(path, layout, i, err);
+        paths[i + 1] = layout_extent_name(path, layout, i, err);
         complete = paths[i + 1] != NULL;
     }
     if (!complete) {

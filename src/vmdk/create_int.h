@@ -27,6 +27,9 @@ const struct disk_layout *layout_of(VixDiskLibDiskType type);
 uint64_t layout_extent_count(const struct disk_layout *layout, uint64_t capacity);
 uint64_t layout_extent_sectors(const struct disk_layout *layout, uint64_t capacity, uint64_t index);
 
+/** The path of the index-th extent of a disk at path, freed by the caller. Layouts with a suffix only. */
+char *layout_extent_name(const char *path, const struct disk_layout *layout, uint64_t index, struct err *err);
+
 /** VIX_E_FILE_TOO_BIG, VIX_E_DISK_FULL, VIX_E_INVALID_ARG if the disk cannot be made at path. */
 VixError create_check(struct store_fs *fs, const char *path, const struct disk_layout *layout,
                       const struct create_params *p, struct err *err);

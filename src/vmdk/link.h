@@ -38,6 +38,14 @@ VixError link_set_ddb(struct link *l, const char *key, const char *value, struct
  * freed. */
 VixError link_replace_descriptor_locked(struct link *l, struct descriptor *changed, struct err *err);
 
+/** A new, empty file beside another of the link, locked as the link is: what becomes that file by a rename. *ret_path
+ * freed by the caller. */
+VixError link_create_temp(const struct link *l, const char *beside, uint32_t mode, char **ret_path,
+                          struct store **ret_store, struct err *err);
+
+/** A copy of the link's descriptor, to be changed. Caller holds meta_lock. */
+VixError link_copy_descriptor(const struct link *l, struct descriptor **ret_d, struct err *err);
+
 /** The file that a name in the descriptor at anchor means: *ret_path as it is to be opened, *ret_real without symbolic
  * links; both freed by the caller. VIX_E_FILE_NOT_FOUND; VIX_E_FILE_ACCESS_ERROR if it lies outside the folder of the
  * descriptor and outside_ok is not set. @what for messages ("extent"). */

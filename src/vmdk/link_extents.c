@@ -109,12 +109,15 @@ static VixError find_and_open_file(const struct opening *o, struct err *err)
 
 /* ---- the type ---- */
 
-/** A SPARSE line covers what the header has, but for the rounding up of VirtualBox. */
+/** A SPARSE line covers what the header has, but for the rounding up of VirtualBox; the last extent of a split disk may
+ * have a larger header, which is how a grow that was cut short leaves it. */
 static VixError check_capacity(const struct opening *o, const struct sparse_header *h, struct err *err)
 {
     uint64_t slack = max_u64(h->grain_sectors, KDMV_DEFAULT_GRAIN);
 
-    if (h->capacity < o->line->nsectors || h->capacity - o->line->nsectors >= slack) {
+    bool may_be_grown = o->number == o->l->desc->extent_count && !o->l->self_extent;
+
+    if (h->capacity < o->line->nsectors || (h->capacity - o->line->nsectors >= slack && !may_be_grown)) {
         return err_set(err, VIX_E_DISK_INVAL,
                        "%s: extent %zu has %" PRIu64 " sectors in the descriptor, %" PRIu64
                        " in the header of %s, allowed: the same, or less than %" PRIu64 " more in the header",

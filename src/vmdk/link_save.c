@@ -35,19 +35,20 @@ static VixError save_embedded(const struct link *l, const char *text, size_t len
     return code == VIX_OK ? l->store->ops->flush(l->store, err) : code;
 }
 
-/** A new, empty file beside the descriptor, locked as the descriptor is. */
-static VixError create_temp(const struct link *l, char **ret_path, struct store **ret_store, struct err *err)
+VixError link_create_temp(const struct link *l, const char *beside, uint32_t mode, char **ret_path,
+                          struct store **ret_store, struct err *err)
 {
-    uint32_t flags = (l->flags & CHAIN_NO_LOCK) != 0 ? 0 : STORE_LOCK;
+    uint32_t flags = ((l->flags & CHAIN_NO_LOCK) != 0 ? 0 : STORE_LOCK) |
+                     ((l->flags & CHAIN_UNBUFFERED) != 0 ? STORE_UNBUFFERED : 0);
 
     for (int i = 0;; i++) {
         uint32_t number = 0;
         (void)getrandom(&number, sizeof number, 0);
-        CLEANUP_FREE char *path = alloc_printf(err, "%s.tmp-%06" PRIx32, l->real_path, number & 0xFFFFFF);
+        CLEANUP_FREE char *path = alloc_printf(err, "%s.tmp-%06" PRIx32, beside, number & 0xFFFFFF);
         if (path == NULL) {
             return VIX_E_OUT_OF_MEMORY;
         }
-        VixError code = l->fs->ops->create(l->fs, path, flags, l->store->mode, ret_store, err);
+        VixError code = l->fs->ops->create(l->fs, path, flags, mode, ret_store, err);
         if (code == VIX_OK) {
             *ret_path = TAKE_PTR(path);
             return VIX_OK;
@@ -86,7 +87,7 @@ static VixError save_separate(struct link *l, const char *text, size_t len, stru
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    VixError code = create_temp(l, &made, &temp, err);
+    VixError code = link_create_temp(l, l->real_path, l->store->mode, &made, &temp, err);
     if (code != VIX_OK) {
         return code;
     }
@@ -181,7 +182,7 @@ static VixError change_cid_in_place(struct link *l, uint32_t cid, bool *ret_done
     return code;
 }
 
-static VixError copy_descriptor(const struct link *l, struct descriptor **ret_d, struct err *err)
+VixError link_copy_descriptor(const struct link *l, struct descriptor **ret_d, struct err *err)
 {
     char *text = NULL;
     size_t len = 0;
@@ -199,7 +200,7 @@ VixError link_set_ddb(struct link *l, const char *key, const char *value, struct
     struct descriptor *changed = NULL;
     SCOPED_LOCK(&l->meta_lock);
 
-    VixError code = copy_descriptor(l, &changed, err);
+    VixError code = link_copy_descriptor(l, &changed, err);
     if (code == VIX_OK) {
         code = descriptor_ddb_set(changed, key, value, err);
     }
@@ -215,7 +216,7 @@ static VixError rewrite_for_write(struct link *l, uint32_t cid, struct err *err)
 {
     struct descriptor *changed = NULL;
 
-    VixError code = copy_descriptor(l, &changed, err);
+    VixError code = link_copy_descriptor(l, &changed, err);
     if (code == VIX_OK) {
         code = descriptor_set_cid(changed, cid, err);
     }

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* children.c - looks for disks that depend on another. A parent does not know its children; what can be known is which
+ * descriptors beside it name it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "ops/link_files.h"
+#include "ops/ops.h"
+
+struct search {
+    struct store_fs *fs;
+    const char *parent; /* without symbolic links */
+    const char *except; /* the same, or NULL */
+    uint32_t cid;
+    char *child;
+};
+
+/** Whether the disk at path names the parent. What cannot be read depends on nothing. */
+static bool is_child(const struct search *s, const char *path)
+{
+    struct link_files lf;
+    bool found = false;
+
+    if (link_files_load(s->fs, path, &lf, NULL) != VIX_OK) {
+        return false;
+    }
+    if (lf.desc->parent_cid == s->cid && lf.desc->parent_hint != NULL) {
+        CLEANUP_FREE char *hint = NULL;
+        (void)descriptor_name_to_utf8(lf.desc, lf.desc->parent_hint, &hint, NULL);
+        CLEANUP_FREE char *named = hint != NULL ? store_path_beside(path, hint, NULL) : NULL;
+        CLEANUP_FREE char *real = NULL;
+        if (named != NULL && s->fs->ops->resolve(s->fs, named, &real, NULL) == VIX_OK) {
+            found = strcmp(real, s->parent) == 0;
+        }
+    }
+    link_files_done(&lf);
+    return found;
+}
+
+static VixError look_at(void *ctx, const char *name, struct err *err)
+{
+    struct search *s = ctx;
+    CLEANUP_FREE char *path = NULL;
+
+    if (s->child != NULL || !text_ends_with(name, ".vmdk")) {
+        return VIX_OK;
+    }
+    path = store_path_beside(s->parent, name, err);
+    if (path == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    if (strcmp(path, s->parent) != 0 && (s->except == NULL || strcmp(path, s->except) != 0) && is_child(s, path)) {
+        s->child = TAKE_PTR(path);
+    }
+    return VIX_OK;
+}
+
+VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err)
+{
+    CLEANUP_FREE char *real = NULL;
+    CLEANUP_FREE char *real_except = NULL;
+    struct search s = {.fs = fs};
+    struct link_files lf;
+
+    VixError code = fs->ops->resolve(fs, path, &real, err);
+    if (code == VIX_OK && except != NULL) {
+        code = fs->ops->resolve(fs, except, &real_except, err);
+    }
+    if (code == VIX_OK) {
+        code = link_files_load(fs, path, &lf, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    s.parent = real;
+    s.except = real_except;
+    s.cid = lf.desc->cid;
+    link_files_done(&lf);
+    code = fs->ops->list(fs, real, look_at, &s, err);
+    if (code != VIX_OK) {
+        free(s.child);
+        return code;
+    }
+    *ret_child = s.child;
+    return VIX_OK;
+}
