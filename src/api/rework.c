@@ -84,16 +84,3 @@ VixError VixDiskLib_Reparent(const VixDiskLibConnection connection, const char *
     }
     return call_end(&call, code);
 }
-
-VixError VixDiskLib_CheckRepair(const VixDiskLibConnection connection, const char *filename, Bool repair)
-{
-    struct api_call call;
-    struct connection *c;
-
-    (void)repair;
-    VixError code = call_on_connection(&call, __func__, filename, connection, &c);
-    if (code == VIX_OK) {
-        code = err_set(&call.err, VIX_E_NOT_SUPPORTED, "this version cannot check disks");
-    }
-    return call_end(&call, code);
-}
