@@ -34,8 +34,9 @@ VixError VixDiskLibExt_SetOption(const char *name, const char *value);
 VixError VixDiskLibExt_OpenRaw(VixDiskLibConnection connection, const char *path, uint32 flags,
                                VixDiskLibHandle *diskHandle);
 
-/** Opens a raw stream that is read once and in order (a pipe) as a source of VixDiskLibExt_Convert. The descriptor
- * stays the caller's. */
+/** Opens a stream that is read once and in order (a pipe) as a source of VixDiskLibExt_Convert: raw bytes of a disk of
+ * that capacity, or, with capacity 0, a streamOptimized VMDK, which tells its capacity. The file descriptor stays the
+ * caller's. */
 VixError VixDiskLibExt_OpenRawStream(VixDiskLibConnection connection, int fd, VixDiskLibSectorType capacity,
                                      VixDiskLibHandle *diskHandle);
 

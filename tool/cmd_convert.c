@@ -212,14 +212,45 @@ static int open_spooled(struct cli *cli, VixDiskLibHandle *ret_disk)
     return status;
 }
 
-/** Opens a VMDK on standard input: in place if that is a file. */
+/** Whether the pipe on standard input brings a streamOptimized disk, by the flags of its header. Nothing is taken from
+ * it; where that cannot be told, no. */
+static bool pipe_brings_stream(void)
+{
+    unsigned char head[12];
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        return false;
+    }
+    ssize_t n = tee(STDIN_FILENO, fds[1], sizeof head, 0);
+    if (n > 0) {
+        n = read(fds[0], head, sizeof head);
+    }
+    close(fds[0]);
+    close(fds[1]);
+    /* magic number, and bits 16 and 17: compressed grains behind markers */
+    return n == (ssize_t)sizeof head && memcmp(head, "KDMV", 4) == 0 && (head[10] & 3) == 3;
+}
+
+/** Opens what comes through the file descriptor of standard input, in order; sectors 0: a streamOptimized VMDK. */
+static int open_input_stream(struct cli *cli, uint64_t sectors, VixDiskLibHandle *ret_disk)
+{
+    stop_ends_input(STDIN_FILENO);
+    int status = cli_connect(cli);
+    if (status != STATUS_DONE) {
+        return status;
+    }
+    VixError code = VixDiskLibExt_OpenRawStream(cli->connection, STDIN_FILENO, sectors, ret_disk);
+    return code == VIX_OK ? STATUS_DONE : fail(cli, "-", code);
+}
+
+/** Opens a VMDK on standard input: in place if that is a file; as it comes where its type allows that. */
 static int open_vmdk_input(struct cli *cli, VixDiskLibHandle *ret_disk)
 {
     struct stat st;
-    if (fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode)) {
-        return open_spooled(cli, ret_disk);
+    if (fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
+        return open_disk(cli, "/dev/stdin", FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
     }
-    return open_disk(cli, "/dev/stdin", FORMAT_VMDK, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
+    return pipe_brings_stream() ? open_input_stream(cli, 0, ret_disk) : open_spooled(cli, ret_disk);
 }
 
 static int open_raw_input(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
@@ -233,14 +264,7 @@ static int open_raw_input(struct cli *cli, const struct convert_args *args, VixD
         }
         bytes = (uint64_t)(st.st_size - at);
     }
-    stop_ends_input(STDIN_FILENO);
-    uint64_t sectors = (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
-    int status = cli_connect(cli);
-    if (status != STATUS_DONE) {
-        return status;
-    }
-    VixError code = VixDiskLibExt_OpenRawStream(cli->connection, STDIN_FILENO, sectors, ret_disk);
-    return code == VIX_OK ? STATUS_DONE : fail(cli, "-", code);
+    return open_input_stream(cli, (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES, ret_disk);
 }
 
 static int open_source(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)

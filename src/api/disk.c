@@ -70,11 +70,11 @@ static VixError open_raw(const struct opening *how, struct disk **ret_disk, stru
 
 static VixError open_pipe(const struct opening *how, struct disk **ret_disk, struct err *err)
 {
-    if (how->fd < 0 || how->capacity == 0) {
-        return err_set(err, VIX_E_INVALID_ARG, "file descriptor %d with %" PRIu64 " sectors is no source", how->fd,
-                       how->capacity);
+    if (how->fd < 0) {
+        return err_set(err, VIX_E_INVALID_ARG, "file descriptor %d is no source", how->fd);
     }
-    return disk_open_pipe_in(how->fd, how->capacity, ret_disk, err);
+    return how->capacity == 0 ? disk_open_stream_in(how->fd, 0, ret_disk, err)
+                              : disk_open_pipe_in(how->fd, how->capacity, ret_disk, err);
 }
 
 static VixError open_into_slot(struct opening *how, const struct connection *c, struct slot *slot,

@@ -140,6 +140,20 @@ static const struct disk_ops stream_disk_ops = {
     .close = stream_close,
 };
 
+/** Grains are not enough for a disk whose rest or key is elsewhere. */
+static VixError check_alone(const struct disk_stream *s, struct err *err)
+{
+    if (s->desc->encrypted) {
+        return err_set(err, VIX_E_DISK_NEEDKEY, "%s: the disk is encrypted", s->base.path);
+    }
+    if (s->desc->parent_cid != CID_NO_PARENT) {
+        return err_set(err, VIX_E_DISK_NOTSUPPORTED,
+                       "%s: the disk has a parent (content ID %08" PRIx32 "), which a stream cannot bring",
+                       s->base.path, s->desc->parent_cid);
+    }
+    return VIX_OK;
+}
+
 /** Reads what stands in front of the grains. The descriptor is the disk's size and database; the header's capacity may
  * be rounded up to whole grains. */
 static VixError begin(struct disk_stream *s, unsigned threads, struct err *err)
@@ -153,6 +167,9 @@ static VixError begin(struct disk_stream *s, unsigned threads, struct err *err)
     }
     const char *text = stream_reader_descriptor(s->reader, &len);
     code = descriptor_parse(text, len, s->base.path, &s->desc, err);
+    if (code == VIX_OK) {
+        code = check_alone(s, err);
+    }
     if (code != VIX_OK) {
         return code;
     }

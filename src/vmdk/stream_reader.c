@@ -202,7 +202,7 @@ static VixError take_grain(struct stream_reader *r, struct reader_slot *slot, bo
     if (item.sector < r->next_sector) {
         return err_set(err, VIX_E_NOT_SUPPORTED,
                        "%s: the grain at byte %" PRIu64 " is that of sector %" PRIu64 ", behind sector %" PRIu64
-                       ": a disk whose grains are not in order cannot be read from a pipe",
+                       ": a disk whose grains are not in order cannot be read from a pipe, only from a file",
                        r->in.name, r->off, item.sector, r->next_sector);
     }
     slot->result.sector[i] = item.sector;

@@ -165,12 +165,22 @@ try "raw to a pipe" raw_out
 stream_out() { rm -f out.vmdk; "$VIXDISK" convert -f raw -t streamOptimized image - | cat >out.vmdk &&
     "$VIXDISK" compare -F raw out.vmdk image && qemu-img compare -f raw -F vmdk image out.vmdk; }
 try "streamOptimized to a pipe" stream_out
-stream_in() { cat streamOptimized.vmdk | TMPDIR=$TMP "$VIXDISK" convert -f vmdk -t raw - - | cmp - image; }
-try "streamOptimized from a pipe" stream_in
+stream_in() { cat streamOptimized.vmdk | TMPDIR=/nowhere "$VIXDISK" convert -f vmdk -t raw - - | cmp - image; }
+try "streamOptimized from a pipe, without a temporary file" stream_in
+qemu_stream_in() { qemu-img convert -f raw -O vmdk -o subformat=streamOptimized image q-stream.vmdk && rm -f in.vmdk &&
+    cat q-stream.vmdk | TMPDIR=/nowhere "$VIXDISK" convert -f vmdk -t monolithicSparse - in.vmdk &&
+    qemu-img compare -f raw -F vmdk image in.vmdk; }
+try "streamOptimized of qemu-img from a pipe" qemu_stream_in
+cut_stream_in() { local status=0; head -c "$(($(stat -c %s streamOptimized.vmdk) / 2))" streamOptimized.vmdk |
+    "$VIXDISK" convert -f vmdk -t monolithicSparse - cut.vmdk || status=$?
+    [ $status -eq 1 ] && [ "$(files_like 'cut*')" -eq 0 ]; }
+try "a streamOptimized pipe that ends early leaves nothing" cut_stream_in
+sparse_in() { cat monolithicSparse.vmdk | TMPDIR=$TMP "$VIXDISK" convert -f vmdk -t raw - - | cmp - image; }
+try "a sparse VMDK from a pipe, by way of a temporary file" sparse_in
 stream_file_in() { "$VIXDISK" convert -f vmdk -t raw - - <streamOptimized.vmdk | cmp - image; }
 try "streamOptimized from a file at standard input" stream_file_in
 whole_way() { "$VIXDISK" convert -f raw -t streamOptimized image - |
-    TMPDIR=$TMP "$VIXDISK" convert -f vmdk -t raw - - | cmp - image; }
+    TMPDIR=/nowhere "$VIXDISK" convert -f vmdk -t raw - - | cmp - image; }
 try "through two pipes" whole_way
 refuse 2 "a sparse VMDK to a pipe" "$VIXDISK" convert -f raw -t monolithicSparse image -
 unsaid() { local status=0; "$VIXDISK" convert -t raw - x.raw <image || status=$?; [ $status -eq 2 ]; }
