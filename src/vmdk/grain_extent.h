@@ -116,7 +116,7 @@ VixError grain_refresh_file_len(struct grain_extent *g, struct err *err);
 
 /** Whether the file holds at least the beginning of a grain at that sector. Asks the store for the length if the known
  * one is too short. */
-VixError grain_begins_inside(struct grain_extent *g, uint64_t entry, bool *ret_inside, struct err *err);
+VixError grain_begins_inside(struct grain_extent *g, uint64_t gte, bool *ret_inside, struct err *err);
 
 /** Takes nsectors of new space at the end of the file, all of which is a hole. Caller holds lock. */
 VixError grain_take_space_locked(struct grain_extent *g, uint64_t nsectors, uint64_t *ret_sector, struct err *err);

@@ -207,12 +207,27 @@ static VixError check_tracking(const struct link *l, struct err *err)
                    l->path, l->desc->change_track_path, CONFIG_CHANGE_TRACKING);
 }
 
+/** "NAME-digest.vmdk", or that of a snapshot: "NAME-digest-000001.vmdk". */
+static bool is_digest_name(const char *name)
+{
+    const char *tail = strstr(name, "-digest");
+
+    for (; tail != NULL; tail = strstr(tail, "-digest")) {
+        tail += strlen("-digest");
+        size_t digits = tail[0] == '-' ? strspn(tail + 1, "0123456789") : 0;
+        if (text_equal_nocase(tail + (digits == 6 ? 7 : 0), ".vmdk")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static VixError check_servable(const struct link *l, struct err *err)
 {
     if (l->desc->encrypted) {
         return refuse(l, VIX_E_DISK_NEEDKEY, "the disk is encrypted; only the host that has the key can read it", err);
     }
-    if (text_ends_with(l->path, "-digest.vmdk")) {
+    if (is_digest_name(store_path_base(l->path))) {
         return refuse(l, VIX_E_DISK_NOTSUPPORTED,
                       "a digest disk holds hashes of another disk for a read cache, no data of its own", err);
     }

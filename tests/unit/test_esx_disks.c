@@ -580,8 +580,16 @@ static void encrypted_and_digest_disks_are_recognised(void **state)
     }
     put_text("other.vmdk", HEAD("vmfs") "RW 8 VMFS \"e-flat.vmdk\"\nddb.iofilters = \"vmwarelwd\"\n");
     close_ok(open_ok("other.vmdk", CHAIN_READ)); /* a filter that leaves data as it is */
-    put_text("vm-digest.vmdk", HEAD("vmfs") "RW 8 VMFS \"e-flat.vmdk\"\n");
-    open_fails("vm-digest.vmdk", CHAIN_READ, VIX_E_DISK_NOTSUPPORTED, "digest");
+    static const char *const digests[] = {"vm-digest.vmdk", "a/vm-digest-000001.vmdk", "x-digest-digest.vmdk"};
+    static const char *const others[] = {"digest.vmdk", "vm-digest-1.vmdk", "vm-digest2.vmdk", "b-digest.vmdk/x.vmdk"};
+    for (size_t i = 0; i < 3; i++) {
+        put_text(digests[i], HEAD("vmfs") "RW 8 VMFS \"/e-flat.vmdk\"\n");
+        open_fails(digests[i], CHAIN_READ, VIX_E_DISK_NOTSUPPORTED, "digest");
+    }
+    for (size_t i = 0; i < 4; i++) {
+        put_text(others[i], HEAD("vmfs") "RW 8 VMFS \"/e-flat.vmdk\"\n");
+        close_ok(open_ok(others[i], CHAIN_READ | CHAIN_OUTSIDE_OK));
+    }
     put_sectors("hosted.vmdk", 64, 0xA5); /* hosted products leave no mark at all */
     open_fails("hosted.vmdk", CHAIN_READ, VIX_E_DISK_INVALIDDISK, "encrypted");
 }
