@@ -118,7 +118,6 @@ struct slot {
     struct worker *worker;
     uint8 *bytes;
     uint64_t start_ns;
-    struct slot *next_idle;
 };
 
 /** A thread that makes requests. Completions come on the library's threads; lock guards what they touch. */
@@ -127,8 +126,7 @@ struct worker {
     pthread_t thread;
     struct slot *slots;
     pthread_mutex_t lock;
-    pthread_cond_t idle_again;
-    struct slot *idle;
+    pthread_cond_t all_ended;
     uint32_t in_flight;
     VixError code; /* first failure */
     char detail[512];
@@ -186,73 +184,68 @@ static void run_plain(struct worker *worker)
 
 /* ---- several at once ---- */
 
+static void request_ended(void *data, VixError result);
+
+/** One request less in flight; code: why it failed, or VIX_OK. Called with or without a next request to make. */
+static void leave(struct worker *worker, VixError code, const char *detail)
+{
+    pthread_mutex_lock(&worker->lock);
+    if (code != VIX_OK) {
+        note_failure(worker, code, detail);
+    }
+    if (--worker->in_flight == 0) {
+        pthread_cond_signal(&worker->all_ended);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+/** Makes the next request with a slot that counts as in flight, or takes the slot out of use. */
+static void make_request(struct slot *slot)
+{
+    struct worker *worker = slot->worker;
+    struct bench *bench = worker->bench;
+    uint64_t sector;
+    if (!next_request(bench, &sector)) {
+        leave(worker, VIX_OK, "");
+        return;
+    }
+    slot->start_ns = now_ns();
+    VixError code = bench->writing
+                        ? VixDiskLib_WriteAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot)
+                        : VixDiskLib_ReadAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot);
+    if (code != VIX_ASYNC) {
+        leave(worker, code, VixDiskLibExt_LastErrorDetail());
+    }
+}
+
+/** Makes the next request from within the callback: so the depth stays what it is, and no thread has to be woken. */
 static void request_ended(void *data, VixError result)
 {
     struct slot *slot = data;
     struct worker *worker = slot->worker;
     uint64_t end_ns = now_ns();
-    pthread_mutex_lock(&worker->lock);
-    if (result == VIX_OK) {
-        latency_add(&worker->latency, end_ns - slot->start_ns);
-        atomic_fetch_add(&worker->bench->done, 1);
-    } else {
-        note_failure(worker, result, "in the background");
+    if (result != VIX_OK) {
+        leave(worker, result, "in the background");
+        return;
     }
-    slot->next_idle = worker->idle;
-    worker->idle = slot;
-    worker->in_flight--;
-    pthread_cond_signal(&worker->idle_again);
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static struct slot *take_idle(struct worker *worker)
-{
     pthread_mutex_lock(&worker->lock);
-    while (worker->idle == NULL) {
-        pthread_cond_wait(&worker->idle_again, &worker->lock);
-    }
-    struct slot *slot = worker->idle;
-    worker->idle = slot->next_idle;
-    worker->in_flight++;
+    latency_add(&worker->latency, end_ns - slot->start_ns);
     pthread_mutex_unlock(&worker->lock);
-    return slot;
-}
-
-static void give_back(struct slot *slot, VixError code, const char *detail)
-{
-    struct worker *worker = slot->worker;
-    pthread_mutex_lock(&worker->lock);
-    note_failure(worker, code, detail);
-    worker->in_flight--;
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static void wait_for_all(struct worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    while (worker->in_flight > 0) {
-        pthread_cond_wait(&worker->idle_again, &worker->lock);
-    }
-    pthread_mutex_unlock(&worker->lock);
+    atomic_fetch_add(&worker->bench->done, 1);
+    make_request(slot);
 }
 
 static void run_async(struct worker *worker)
 {
-    struct bench *bench = worker->bench;
-    uint64_t sector;
-    while (next_request(bench, &sector)) {
-        struct slot *slot = take_idle(worker);
-        slot->start_ns = now_ns();
-        VixError code =
-            bench->writing
-                ? VixDiskLib_WriteAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot)
-                : VixDiskLib_ReadAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot);
-        if (code != VIX_ASYNC) {
-            give_back(slot, code, VixDiskLibExt_LastErrorDetail());
-            break;
-        }
+    worker->in_flight = worker->bench->depth;
+    for (uint32_t i = 0; i < worker->bench->depth; i++) {
+        make_request(&worker->slots[i]);
     }
-    wait_for_all(worker);
+    pthread_mutex_lock(&worker->lock);
+    while (worker->in_flight > 0) {
+        pthread_cond_wait(&worker->all_ended, &worker->lock);
+    }
+    pthread_mutex_unlock(&worker->lock);
 }
 
 /* ---- threads ---- */
@@ -284,7 +277,7 @@ static void worker_done(struct worker *worker)
     }
     free(worker->slots);
     pthread_mutex_destroy(&worker->lock);
-    pthread_cond_destroy(&worker->idle_again);
+    pthread_cond_destroy(&worker->all_ended);
 }
 
 /** Makes the buffers of a thread; false without memory. */
@@ -293,7 +286,7 @@ static bool worker_init(struct worker *worker, struct bench *bench, uint64_t see
     uint64_t bytes = bench->request * SECTOR_BYTES;
     worker->bench = bench;
     pthread_mutex_init(&worker->lock, NULL);
-    pthread_cond_init(&worker->idle_again, NULL);
+    pthread_cond_init(&worker->all_ended, NULL);
     worker->slots = calloc(bench->depth, sizeof worker->slots[0]);
     for (uint32_t i = 0; worker->slots != NULL && i < bench->depth; i++) {
         struct slot *slot = &worker->slots[i];
@@ -303,8 +296,6 @@ static bool worker_init(struct worker *worker, struct bench *bench, uint64_t see
             return false;
         }
         fill(slot->bytes, bytes, mix(seed) + i * bytes);
-        slot->next_idle = worker->idle;
-        worker->idle = slot;
     }
     return worker->slots != NULL;
 }
