@@ -40,6 +40,27 @@ VixError VixDiskLibExt_OpenRaw(VixDiskLibConnection connection, const char *path
 VixError VixDiskLibExt_OpenRawStream(VixDiskLibConnection connection, int fd, VixDiskLibSectorType capacity,
                                      VixDiskLibHandle *diskHandle);
 
+/** Opens, for reading, what is left of a disk: a streamOptimized file that was cut short or whose tables are damaged,
+ * by the markers of its grains; a file without any header as the data of a flat disk whose descriptor is lost. What is
+ * not there reads as zeros. A local connection. */
+VixError VixDiskLibExt_OpenSalvage(VixDiskLibConnection connection, const char *path, VixDiskLibHandle *diskHandle);
+
+#define VIXDISKLIBEXT_SALVAGE_DAMAGED 1024
+
+/** What was found of a streamOptimized file, and what was lost. */
+typedef struct {
+    uint32 structSize;
+    uint32 grainSectors;
+    uint64 grains;        /* that are there */
+    uint64 endSector;     /* of the disk: behind the last of them; whether more was there cannot be known */
+    uint64 skippedBytes;  /* of the file, that are no records */
+    uint64 damagedGrains; /* that were read so far and are damaged: they read as zeros */
+    uint64 damagedSectors[VIXDISKLIBEXT_SALVAGE_DAMAGED]; /* first sector of each, as far as there is room */
+} VixDiskLibExt_Salvage;
+
+/** Tells of a disk of VixDiskLibExt_OpenSalvage what is known of it so far: ask after the conversion. */
+VixError VixDiskLibExt_SalvageReport(VixDiskLibHandle diskHandle, VixDiskLibExt_Salvage *salvage);
+
 /** Told of progress in bytes of the disk; FALSE asks to stop, the call then returns VIX_E_CANCELLED. */
 typedef Bool (*VixDiskLibExt_ProgressFunc)(void *data, uint64 doneBytes, uint64 totalBytes);
 

@@ -24,6 +24,7 @@ struct convert_args {
     bool overwrite;
     bool no_create;
     bool target_is_zero;
+    bool salvage;
 };
 
 static const struct option_spec options[] = {
@@ -87,6 +88,10 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .at = offsetof(struct convert_args, target_is_zero),
      .help = "with --no-create: DST reads as zeros already, zeros need not be written"},
+    {.name = "salvage",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct convert_args, salvage),
+     .help = "SRC is a damaged streamOptimized file, or flat data without descriptor: take what is there"},
     {.name = "size",
      .letter = 's',
      .kind = OPTION_SECTORS,
@@ -141,6 +146,9 @@ static int check_args(const struct cli *cli, const struct convert_args *args)
     }
     if (args->size.given && (!is_standard(cli->operands[0]) || args->format == FORMAT_VMDK)) {
         return usage_error(cli, "--size is for a raw SRC that is standard input");
+    }
+    if (args->salvage && (is_standard(cli->operands[0]) || args->format != FORMAT_AUTO)) {
+        return usage_error(cli, "--salvage is for a file, and finds its format itself");
     }
     return check_target(cli, args, cli->operands[1]);
 }
@@ -270,6 +278,11 @@ static int open_raw_input(struct cli *cli, const struct convert_args *args, VixD
 static int open_source(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
 {
     const char *src = cli->operands[0];
+    if (args->salvage) {
+        int status = cli_connect(cli);
+        VixError code = status == STATUS_DONE ? VixDiskLibExt_OpenSalvage(cli->connection, src, ret_disk) : VIX_OK;
+        return code != VIX_OK ? fail(cli, src, code) : status;
+    }
     if (!is_standard(src)) {
         return open_disk(cli, src, args->format, VIXDISKLIB_FLAG_OPEN_READ_ONLY, ret_disk);
     }
@@ -280,6 +293,32 @@ static int open_source(struct cli *cli, const struct convert_args *args, VixDisk
 }
 
 /* ---- */
+
+/** What was found of a damaged disk, and what is missing. */
+static void tell_salvage(const struct cli *cli, VixDiskLibHandle src)
+{
+    VixDiskLibExt_Salvage s = {.structSize = sizeof s};
+    VixDiskLibInfo *info = NULL;
+    if (VixDiskLibExt_SalvageReport(src, &s) != VIX_OK || VixDiskLib_GetInfo(src, &info) != VIX_OK) {
+        return;
+    }
+    uint64_t grain = s.grainSectors * SECTOR_BYTES;
+    remark(cli, "%llu grains of %llu bytes were found, the last of them ends at byte %llu of %llu of the disk",
+           (unsigned long long)s.grains, (unsigned long long)grain, (unsigned long long)(s.endSector * SECTOR_BYTES),
+           (unsigned long long)(info->capacity * SECTOR_BYTES));
+    VixDiskLib_FreeInfo(info);
+    if (s.skippedBytes > 0) {
+        remark(cli, "%llu bytes of the file are no records and were passed over", (unsigned long long)s.skippedBytes);
+    }
+    for (uint64_t i = 0; i < s.damagedGrains && i < VIXDISKLIBEXT_SALVAGE_DAMAGED; i++) {
+        uint64_t start = s.damagedSectors[i] * SECTOR_BYTES;
+        remark(cli, "bytes %llu to %llu of the disk are lost: their grain is damaged", (unsigned long long)start,
+               (unsigned long long)(start + grain - 1));
+    }
+    if (s.damagedGrains > VIXDISKLIBEXT_SALVAGE_DAMAGED) {
+        remark(cli, "%llu grains are damaged in all", (unsigned long long)s.damagedGrains);
+    }
+}
 
 static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLibHandle src)
 {
@@ -304,6 +343,9 @@ static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLi
     VixError code = VixDiskLibExt_Convert(src, dst, &params, progress_step, &progress);
     progress_end(&progress);
     if (code == VIX_OK) {
+        if (args->salvage) {
+            tell_salvage(cli, src);
+        }
         return STATUS_DONE;
     }
     if (stop_signal() != 0) {
@@ -339,7 +381,8 @@ const struct command command_convert = {
     .details =
         "The chain of SRC is flattened; holes and zeros are not copied. SRC or DST may be \"-\" for raw and\n"
         "streamOptimized; a VMDK from a pipe is first kept in a file in TMPDIR (else /var/tmp). A raw DST may be a\n"
-        "block device. On failure, Ctrl-C or SIGTERM nothing half-made stays behind.",
+        "block device. With --salvage, what is missing is told on standard error and reads as zeros. On failure,\n"
+        "Ctrl-C or SIGTERM nothing half-made stays behind.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct convert_args),

@@ -11,6 +11,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "ops/ops.h"
+#include "ops/salvage.h"
 #include "store/store.h"
 #include "vmdk/create.h"
 
@@ -66,6 +67,12 @@ static VixError open_raw(const struct opening *how, struct disk **ret_disk, stru
 {
     VixError code = local_path_check(how->path, err);
     return code == VIX_OK ? disk_open_raw(store_fs_local(), how->path, how->flags, ret_disk, err) : code;
+}
+
+static VixError open_salvage(const struct opening *how, struct disk **ret_disk, struct err *err)
+{
+    VixError code = local_path_check(how->path, err);
+    return code == VIX_OK ? salvage_open(store_fs_local(), how->path, ret_disk, err) : code;
 }
 
 static VixError open_pipe(const struct opening *how, struct disk **ret_disk, struct err *err)
@@ -129,6 +136,12 @@ VixError VixDiskLibExt_OpenRaw(VixDiskLibConnection connection, const char *path
                                VixDiskLibHandle *diskHandle)
 {
     struct opening how = {.open = open_raw, .path = path, .flags = flags};
+    return open_disk(__func__, connection, &how, diskHandle);
+}
+
+VixError VixDiskLibExt_OpenSalvage(VixDiskLibConnection connection, const char *path, VixDiskLibHandle *diskHandle)
+{
+    struct opening how = {.open = open_salvage, .path = path};
     return open_disk(__func__, connection, &how, diskHandle);
 }
 

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/config.h"
 #include "ops/ops.h"
+#include "ops/salvage.h"
 #include "store/store.h"
 
 struct bytes_progress {
@@ -202,4 +203,33 @@ VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType sta
         code = map_range(d, startSector, numSectors, func, data, &call.err);
     }
     return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_SalvageReport(VixDiskLibHandle diskHandle, VixDiskLibExt_Salvage *salvage)
+{
+    struct api_call call;
+    struct disk *d;
+    struct salvage_report r;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = call_need(&call, salvage, "place for the report");
+    }
+    if (code == VIX_OK && !salvage_tell(d, &r)) {
+        code = err_set(&call.err, VIX_E_INVALID_ARG, "%s: not a salvaged streamOptimized disk", d->path);
+    }
+    if (code != VIX_OK) {
+        return call_end(&call, code);
+    }
+    VixDiskLibExt_Salvage all = {.structSize = salvage->structSize,
+                                 .grainSectors = (uint32)r.grain_sectors,
+                                 .grains = r.grains,
+                                 .endSector = r.end_sector,
+                                 .skippedBytes = r.skipped_bytes,
+                                 .damagedGrains = r.damaged_grains};
+    for (size_t i = 0; i < VIXDISKLIBEXT_SALVAGE_DAMAGED && i < r.damaged_grains; i++) {
+        all.damagedSectors[i] = r.damaged[i] * r.grain_sectors;
+    }
+    memcpy(salvage, &all, min_u64(salvage->structSize, sizeof all));
+    return call_end(&call, VIX_OK);
 }

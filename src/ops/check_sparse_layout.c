@@ -62,7 +62,7 @@ static void judge_directories(struct sparse_check *s)
     bool meet = ranges_meet(s->dir_sector[0], s->h.gd_sectors, s->dir_sector[1], s->h.gd_sectors);
     for (unsigned copy = 0; copy < 2; copy++) {
         /* Among the grains it would be taken for data, or data for it. */
-        bool strays = !is_before_grains(s, copy) && is_before_grains(s, 1 - copy);
+        bool strays = !is_before_grains(s, copy) && !is_canonical(s, copy) && is_before_grains(s, 1 - copy);
         s->dir_lost[copy] = strays || (meet && !is_canonical(s, copy));
     }
 }
@@ -102,12 +102,13 @@ static bool table_is_inside(const struct sparse_check *s, uint64_t sector)
            !meets_front(s, sector, s->h.gt_sectors);
 }
 
-/** Whether a table lies among the grains while its other copy is where tables belong. */
-static bool strays(const struct sparse_check *s, unsigned copy, uint64_t gt)
+/** Whether a table lies among the grains, not in its usual place, while its other copy is where tables belong. */
+static bool table_strays(const struct sparse_check *s, unsigned copy, uint64_t gt)
 {
     uint64_t end = s->dir[copy][gt] + s->h.gt_sectors;
 
-    if (end <= s->h.overhead_sectors || s->copies == 1) {
+    if (end <= s->h.overhead_sectors || s->copies == 1 ||
+        s->dir[copy][gt] == sparse_slot(s, (enum table_copy)copy, gt)) {
         return false;
     }
     uint64_t other = s->dir[1 - copy][gt];
@@ -127,7 +128,7 @@ static void judge_entries(struct sparse_check *s)
     }
     for (unsigned copy = 0; copy < s->copies; copy++) {
         for (uint64_t gt = 0; gt < s->h.gt_count; gt++) {
-            if (sparse_has_table(s, (enum table_copy)copy, gt) && strays(s, copy, gt)) {
+            if (sparse_has_table(s, (enum table_copy)copy, gt) && table_strays(s, copy, gt)) {
                 s->dir[copy][gt] = TABLE_LOST;
             }
         }
