@@ -21,6 +21,21 @@ uint64_t sparse_canonical_directory(const struct sparse_check *s, enum table_cop
     return copy == REDUNDANT || s->copies == 1 ? first : first + h->gd_sectors + h->gt_count * h->gt_sectors;
 }
 
+/** An extent file is enlarged before the descriptor says so: with more sectors than its line it is as good as any. */
+static void check_size(const struct sparse_check *s)
+{
+    struct check_file *f = s->f;
+    uint64_t slack = max_u64(s->h.grain_sectors, KDMV_DEFAULT_GRAIN);
+
+    if (s->h.descriptor_sector == 0 && f->nsectors > 0 && s->h.capacity >= f->nsectors + slack) {
+        (void)check_found(f->c, PROBLEM_EXTENT_LARGER, 0, f->first, f->nsectors,
+                          "the header has %" PRIu64 " sectors, the descriptor uses %" PRIu64 " of them", s->h.capacity,
+                          f->nsectors);
+        return;
+    }
+    check_capacity(f, s->h.capacity, slack);
+}
+
 static VixError check_header(struct sparse_check *s, bool *ret_go, struct err *err)
 {
     struct check_file *f = s->f;
@@ -37,7 +52,7 @@ static VixError check_header(struct sparse_check *s, bool *ret_go, struct err *e
                           why.code != VIX_OK ? why.text : "the capacity is 0");
         return VIX_OK;
     }
-    check_capacity(f, s->h.capacity, max_u64(s->h.grain_sectors, KDMV_DEFAULT_GRAIN));
+    check_size(s);
     if (s->h.gt_count > SPARSE_CHECK_MAX_TABLES) {
         return err_set(err, VIX_E_DISK_NOTSUPPORTED, "%s: %" PRIu64 " grain tables, a check can take %" PRIu64,
                        f->store->path, s->h.gt_count, SPARSE_CHECK_MAX_TABLES);

@@ -22,6 +22,7 @@ struct growing {
     uint64_t last_sectors; /* of the last extent that is there already, as it will be */
     char **made;           /* paths of new extents */
     size_t made_count;
+    bool described; /* the new descriptor is there, or may be: new extents belong to the disk */
 };
 
 /* ---- whether it can be done ---- */
@@ -206,11 +207,10 @@ static VixError make_new_extents(struct growing *g, struct err *err)
     return code == VIX_OK && g->made_count > 0 ? fs->ops->sync_folder(fs, g->l->real_path, err) : code;
 }
 
-/** @keep: the disk has them now. */
-static void growing_done(struct growing *g, bool keep)
+static void growing_done(struct growing *g)
 {
     for (size_t i = 0; i < g->made_count; i++) {
-        if (!keep) {
+        if (!g->described) {
             (void)g->l->fs->ops->unlink(g->l->fs, g->made[i], NULL);
         }
         free(g->made[i]);
@@ -232,8 +232,11 @@ static VixError grow_files(struct growing *g, struct err *err)
         return code;
     }
     struct descriptor *changed = g->changed;
+    const struct store *before = l->store;
     g->changed = NULL;
-    return link_replace_descriptor_locked(l, changed, err);
+    code = link_replace_descriptor_locked(l, changed, err);
+    g->described = code == VIX_OK || l->embedded || l->store != before;
+    return code;
 }
 
 VixError chain_grow(struct chain *c, uint64_t capacity, bool update_geometry, bool allow_over_2tb, struct err *err)
@@ -258,6 +261,6 @@ VixError chain_grow(struct chain *c, uint64_t capacity, bool update_geometry, bo
     if (code == VIX_OK) {
         code = grow_files(&g, err);
     }
-    growing_done(&g, code == VIX_OK);
+    growing_done(&g);
     return code;
 }

@@ -19,10 +19,10 @@
 #include "store/store_fault.h"
 #include "vmdk/create_int.h"
 
-#define SMALL (2048u + 77)                      /* no multiple of a grain */
+#define SMALL (1024u + 77)                      /* no multiple of a grain */
 #define LARGE (SPLIT_EXTENT_SECTORS + 2048 + 5) /* two extents of a split disk */
-#define WINDOW 2200u                            /* sectors at the beginning of a disk that are looked at */
-#define BORDER 256u                             /* sectors at each border of extents, and at the end */
+#define WINDOW 1200u                            /* sectors at the beginning of a disk that are looked at */
+#define BORDER 200u                             /* sectors at each border of extents, and at the end */
 #define IMAGE_SECTORS (WINDOW + 2 * BORDER)
 
 static struct store_fs *fs;
@@ -121,8 +121,7 @@ static bool is_good(struct store_fs *where, const char *path, const struct image
     if (disk_open_local(where, path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &d, &err) != VIX_OK) {
         return false;
     }
-    bool good = disk_read(d, want->capacity, n, tail, &err) == VIX_OK &&
-                memcmp(tail, zeros, n * SECTOR_SIZE) == 0 &&
+    bool good = disk_read(d, want->capacity, n, tail, &err) == VIX_OK && memcmp(tail, zeros, n * SECTOR_SIZE) == 0 &&
                 disk_read(d, found.capacity - n, n, tail, &err) == VIX_OK && memcmp(tail, zeros, n * SECTOR_SIZE) == 0;
     return disk_close(d, &err) == VIX_OK && good;
 }
@@ -166,9 +165,9 @@ static void scatter(struct disk *d, uint8_t value)
     if (d->capacity > SPLIT_EXTENT_SECTORS) {
         put(d, SPLIT_EXTENT_SECTORS - 60, 120, (uint8_t)(value + 1));
     }
-    put(d, 1600, 300, (uint8_t)(value + 2));
-    put(d, 1000, 200, (uint8_t)(value + 3));
-    put(d, 128, 384, (uint8_t)(value + 4));
+    put(d, 800, 150, (uint8_t)(value + 2));
+    put(d, 500, 100, (uint8_t)(value + 3));
+    put(d, 128, 256, (uint8_t)(value + 4));
     put(d, 256, 128, 0); /* a whole grain */
     put(d, 3, 7, (uint8_t)(value + 5));
 }
@@ -197,10 +196,10 @@ static void make_child(const char *parent, const char *path, VixDiskLibDiskType 
     assert_int_equal(disk_close(d, &err), VIX_OK);
     assert_int_equal(vmdk_create(fs, path, &p, NULL, NULL, &err), VIX_OK);
     assert_int_equal(disk_open_local(fs, path, 0, NULL, &d, &err), VIX_OK);
-    put(d, 1900, 30, value);
-    put(d, 1664, 128, 0); /* hides data of the parent */
-    put(d, 1100, 64, (uint8_t)(value + 1));
-    put(d, 700, 5, (uint8_t)(value + 2));
+    put(d, 930, 30, value);
+    put(d, 768, 128, 0); /* hides data of the parent */
+    put(d, 550, 64, (uint8_t)(value + 1));
+    put(d, 450, 5, (uint8_t)(value + 2));
     assert_int_equal(disk_close(d, &err), VIX_OK);
 }
 
@@ -233,7 +232,7 @@ struct subject {
     const char *name;
     void (*make)(void);
     VixError (*run)(struct store_fs *where);
-    const char *path;      /* holds the content before, and after where path_after is NULL */
+    const char *path; /* holds the content before, and after where path_after is NULL */
     const char *path_after;
     uint64_t new_capacity; /* 0: as it was */
 };
@@ -278,6 +277,11 @@ static bool can_be_done_again(struct store_fs *where, const struct subject *s)
 {
     if (where->ops->exists(where, s->path) || s->path_after == NULL) {
         VixError code = s->run(where);
+        if (code == VIX_E_FILE_ALREADY_EXISTS) { /* extents that no descriptor names: for people to remove */
+            (void)where->ops->unlink(where, "/a/d-s002.vmdk", NULL);
+            (void)where->ops->unlink(where, "/a/d-s003.vmdk", NULL);
+            code = s->run(where);
+        }
         if (code != VIX_OK) {
             return false;
         }
@@ -345,19 +349,18 @@ static uint64_t check_failure(const struct subject *s, struct store_fs *start, c
     VixError code = s->run(fault);
     uint64_t count = store_fault_count(fault, rule->ops);
     bool hit = store_fault_has_hit(fault);
-    char said[400];
-    (void)snprintf(said, sizeof said, "%s", code != VIX_OK ? err.text : "it went well");
+    struct err said = err;
     store_fault_free(fault);
     unsigned files = count_files(now, false);
     unsigned temps = count_files(now, true);
     bool may_leave = (rule->ops & FAULT_UNLINK) != 0 || s->path_after != NULL;
-    bool good = (code == VIX_OK || hit) && (rule->nth != 0 || code == VIX_OK) && state_is_good(now, s, code == VIX_OK) &&
-                ((rule->ops & FAULT_UNLINK) != 0 || temps == 0) &&
+    bool good = (code == VIX_OK || hit) && (rule->nth != 0 || code == VIX_OK) &&
+                state_is_good(now, s, code == VIX_OK) && ((rule->ops & FAULT_UNLINK) != 0 || temps == 0) &&
                 (may_leave || files == files_before || files == files_after) && can_be_done_again(now, s);
     if (!good) {
         print_error("%s: operation %u of kinds %x failed (errno %d%s): code %d (%s), %u files, %u temporary; then %s\n",
-                    s->name, (unsigned)rule->nth, rule->ops, rule->errnum, rule->stays ? ", stays" : "", (int)code, said,
-                    files, temps, err.text);
+                    s->name, (unsigned)rule->nth, rule->ops, rule->errnum, rule->stays ? ", stays" : "", (int)code,
+                    code != VIX_OK ? said.text : "it went well", files, temps, err.text);
     }
     assert_true(good);
     store_fs_mem_free(now);
@@ -519,7 +522,7 @@ static void goes_on_after_a_failure(void **state)
         assert_true(store_fault_has_hit(fault));
         store_fault_set(fault, NULL);
         assert_int_equal(count_files(fs, true), 0);
-        put(d, 500, 64, 99);
+        put(d, 400, 64, 99);
         put(d, SPLIT_EXTENT_SECTORS - 30, 100, 101);
         assert_true(read_image(d, d->capacity, &want));
         assert_int_equal(disk_close(d, &err), VIX_OK);
@@ -556,7 +559,7 @@ static void can_be_stopped(void **state)
 
 /* ---- grow ---- */
 
-#define GROWN_SMALL 6000u
+#define GROWN_SMALL 3000u
 #define GROWN_LARGE (2 * SPLIT_EXTENT_SECTORS + 700)
 
 static void make_flat(void)
