@@ -55,7 +55,7 @@ static VixError rebuild(struct chain *c, bool drop_zeros, struct progress_meter 
 VixError ops_defragment(struct disk *d, struct ops_progress progress, struct err *err)
 {
     struct progress_meter meter;
-    struct chain *c;
+    struct chain *c = NULL;
 
     VixError code = local_chain_of(d, &c, err);
     if (code != VIX_OK) {
@@ -150,7 +150,7 @@ static VixError shrink_chain(struct chain *c, struct progress_meter *meter, stru
 VixError ops_shrink(struct disk *d, struct ops_progress progress, struct err *err)
 {
     struct progress_meter meter;
-    struct chain *c;
+    struct chain *c = NULL;
 
     VixError code = local_chain_of(d, &c, err);
     if (code != VIX_OK) {
