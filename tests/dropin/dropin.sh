@@ -5,7 +5,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../lib/tap.sh"
 
-tree=$(cd "$STARTED_IN" && realpath "$1")
+tree=$(cd "$STARTED_IN" && realpath "$1") || { echo "not ok - there is an installed tree"; exit 1; }
 program=$SRC/build/release/tests/dropin/dropin
 
 for end in '' .5 .6 .7 .8 .9 .8.0.0; do

@@ -5,7 +5,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../lib/tap.sh"
 
-tree=$(cd "$STARTED_IN" && realpath "$1")
+tree=$(cd "$STARTED_IN" && realpath "$1") || { echo "not ok - there is an installed tree"; exit 1; }
 VIXDISK=$(realpath "$tree/bin64/vixdisk")
 types='monolithic-sparse monolithic-flat split-sparse split-flat vmfs-flat vmfs-thin vmfs-sparse'
 # Debian's own python3 has the module nbd that upstream's tests use.
