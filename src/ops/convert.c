@@ -26,6 +26,7 @@ struct convert {
     char *final_path; /* without symbolic links if it exists */
     char *temp_path;
     bool replaces; /* something is at final_path */
+    uint32_t mode; /* permission bits of new files: those of what is replaced; 0: the usual ones */
     bool has_old;  /* and it is a VMDK */
     struct link_files old;
 };
@@ -56,6 +57,7 @@ static VixError look_at_old(struct convert *c, struct err *err)
     if (code != VIX_OK) {
         return code;
     }
+    c->mode = s->mode;
     store_close(s);
     c->has_old = link_files_load(c->fs, c->final_path, &c->old, NULL) == VIX_OK;
     return c->has_old ? link_files_check_unused(c->fs, &c->old, err) : VIX_OK;
@@ -107,7 +109,7 @@ static VixError look_around(struct convert *c, struct err *err)
 static VixError make_raw(struct convert *c, struct disk **ret_dst, struct err *err)
 {
     struct store *s;
-    VixError code = c->fs->ops->create(c->fs, c->temp_path, STORE_LOCK, 0666, &s, err);
+    VixError code = c->fs->ops->create(c->fs, c->temp_path, STORE_LOCK, c->mode != 0 ? c->mode : 0666, &s, err);
 
     if (code != VIX_OK) {
         return code;
@@ -139,6 +141,7 @@ static void remove_vmdk(struct convert *c)
 static VixError make_vmdk(struct convert *c, struct disk **ret_dst, struct err *err)
 {
     c->clone.p.no_preallocation = true;
+    c->clone.p.file_mode = c->mode;
     VixError code = vmdk_create(c->fs, c->temp_path, &c->clone.p, NULL, NULL, err);
 
     if (code != VIX_OK) {

@@ -152,6 +152,11 @@ static void tell(const struct making *m, int percent)
     }
 }
 
+static uint32_t file_mode(const struct making *m)
+{
+    return m->p->file_mode != 0 ? m->p->file_mode : FILE_MODE;
+}
+
 /** Takes the space of a raw extent in steps. */
 static VixError preallocate(struct making *m, struct store *s, uint64_t len, struct err *err)
 {
@@ -197,7 +202,7 @@ static VixError make_extents(struct making *m, struct err *err)
 
     for (uint64_t i = 0; i < count; i++) {
         struct store *s = NULL;
-        VixError code = m->fs->ops->create(m->fs, m->names[i + 1], STORE_LOCK, FILE_MODE, &s, err);
+        VixError code = m->fs->ops->create(m->fs, m->names[i + 1], STORE_LOCK, file_mode(m), &s, err);
         if (code != VIX_OK) {
             return code;
         }
@@ -217,7 +222,7 @@ static VixError make_descriptor(struct making *m, const char *text, size_t len, 
 {
     struct store *s = NULL;
 
-    VixError code = m->fs->ops->create(m->fs, m->names[0], STORE_LOCK, FILE_MODE, &s, err);
+    VixError code = m->fs->ops->create(m->fs, m->names[0], STORE_LOCK, file_mode(m), &s, err);
     if (code != VIX_OK) {
         return code;
     }

@@ -24,6 +24,7 @@ struct create_params {
     uint32_t logical_sector_size; /* bytes; 0: 512. Recorded only when not 512 */
     uint32_t physical_sector_size;
     bool allow_over_2tb;
+    uint32_t file_mode;    /* permission bits of new files, less the umask; 0: 0666 */
     bool no_preallocation; /* flat types only get their length: the caller takes the space when it has written */
     /* a child: */
     const char *parent_hint; /* text for parentFileNameHint, NULL: a base disk */

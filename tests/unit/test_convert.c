@@ -26,7 +26,7 @@
 static const VixDiskLibDiskType all_types[] = {
     VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_FLAT, VIXDISKLIB_DISK_SPLIT_SPARSE,
     VIXDISKLIB_DISK_SPLIT_FLAT,        VIXDISKLIB_DISK_VMFS_FLAT,       VIXDISKLIB_DISK_STREAM_OPTIMIZED,
-    VIXDISKLIB_DISK_VMFS_THIN,
+    VIXDISKLIB_DISK_VMFS_SPARSE,       VIXDISKLIB_DISK_VMFS_THIN,
 };
 #define TYPE_COUNT (sizeof all_types / sizeof all_types[0])
 
@@ -41,6 +41,7 @@ static int begin(void **state)
     (void)state;
     fs = store_fs_local();
     path_count = 0;
+    (void)umask(022);
     err_init(&err);
     /* in memory where there is such a folder: thousands of files are flushed */
     (void)snprintf(folder, sizeof folder, "%s/vixdisk-convert-XXXXXX",
@@ -251,6 +252,26 @@ static void overwriting_leaves_no_old_files(void **state)
     t.overwrite = true;
     assert_int_equal(convert(src, &t), VIX_OK);
     assert_int_equal(count_files("d"), 1);
+    close_ok(src);
+}
+
+static void permissions_stay(void **state)
+{
+    static const VixDiskLibDiskType some[] = {VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_FLAT,
+                                              VIXDISKLIB_DISK_UNKNOWN};
+    struct stat st;
+
+    (void)state;
+    make_image(at("src"), 2048, 18);
+    struct disk *src = open_raw("src");
+    for (size_t i = 0; i < 3; i++) {
+        struct convert_target t = target_at("d.vmdk", some[i]);
+        t.overwrite = true;
+        assert_int_equal(convert(src, &t), VIX_OK);
+        assert_int_equal(stat(at("d.vmdk"), &st), 0);
+        assert_int_equal(st.st_mode & 0777, i == 0 ? 0644 : 0600);
+        assert_int_equal(chmod(at("d.vmdk"), 0600), 0);
+    }
     close_ok(src);
 }
 
@@ -482,10 +503,12 @@ static void measured_is_what_it_takes(void **state)
         assert_true(required <= full);
         if (all_types[i] == VIXDISKLIB_DISK_MONOLITHIC_SPARSE || all_types[i] == VIXDISKLIB_DISK_STREAM_OPTIMIZED) {
             assert_int_equal(required, length_of("m.vmdk"));
-        } else if (all_types[i] != VIXDISKLIB_DISK_SPLIT_SPARSE) {
-            assert_int_equal(required, allocated_bytes("m"));
-        } else {
+        } else if (all_types[i] == VIXDISKLIB_DISK_SPLIT_SPARSE) {
             assert_int_equal(required, length_of("m-s001.vmdk") + 4096);
+        } else if (all_types[i] == VIXDISKLIB_DISK_VMFS_SPARSE) {
+            assert_int_equal(required, length_of("m-delta.vmdk") + 4096);
+        } else {
+            assert_int_equal(required, allocated_bytes("m"));
         }
     }
     assert_int_equal(ops_measure(src, VIXDISKLIB_DISK_UNKNOWN, true, &required, &full, &err), VIX_OK);
@@ -835,6 +858,7 @@ int main(int argc, char **argv)
         TEST(from_raw_to_every_type),
         TEST(from_every_type_to_every_type),
         TEST(overwriting_leaves_no_old_files),
+        TEST(permissions_stay),
         TEST(a_disk_onto_itself),
         TEST(what_is_in_use_or_in_the_way),
         TEST(database_goes_over_by_the_rules),
