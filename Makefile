@@ -5,6 +5,7 @@
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
 #   make lint            the checks of the source alone
+#   make soak            [KILLS=200] kill the command at random moments, look at what is left
 #   make bench           [ROW=NAME...] compare the speed with qemu-img
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
@@ -12,7 +13,7 @@
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check lint bench install clean
+.PHONY: all build demo check lint soak bench install clean
 
 all: build
 
@@ -34,6 +35,11 @@ check:
 lint:
 	@scripts/setup check
 	@scripts/check lint
+
+soak:
+	@scripts/setup check
+	@$(MAKE) --no-print-directory build
+	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),200)
 
 bench:
 	@scripts/setup bench

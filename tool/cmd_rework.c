@@ -58,10 +58,17 @@ const struct command command_grow = {
 
 /* ---- shrink, defrag ---- */
 
+struct percents {
+    struct progress progress;
+    uint64_t bytes; /* of the disk */
+};
+
 /** Progress of the public calls is in per cent; what the function returns is not looked at. */
 static Bool step_percent(void *data, int percent)
 {
-    return progress_step(data, (uint64)percent, 100);
+    struct percents *p = data;
+    uint64_t done = percent < 100 ? p->bytes / 100 * (uint64_t)percent : p->bytes;
+    return progress_step(&p->progress, done, p->bytes);
 }
 
 typedef VixError rework_call(VixDiskLibHandle disk, VixDiskLibProgressFunc func, void *data);
@@ -70,17 +77,18 @@ static int rework(struct cli *cli, rework_call *call)
 {
     const char *path = cli->operands[0];
     VixDiskLibHandle disk = NULL;
-    struct progress progress;
+    struct percents percents = {0};
 
     int status = open_disk(cli, path, FORMAT_VMDK, 0, &disk);
     if (status != STATUS_DONE) {
         return status;
     }
-    progress_init(&progress, cli);
-    VixError code = call(disk, step_percent, &progress);
-    progress_end(&progress);
-    if (code != VIX_OK) {
-        status = fail(cli, path, code);
+    status = disk_bytes(cli, path, disk, &percents.bytes);
+    if (status == STATUS_DONE) {
+        progress_init(&percents.progress, cli);
+        VixError code = call(disk, step_percent, &percents);
+        progress_end(&percents.progress);
+        status = code == VIX_OK ? STATUS_DONE : fail(cli, path, code);
     }
     return close_disk(cli, path, disk, status);
 }
