@@ -45,9 +45,9 @@ const struct command command_grow = {
     .alias = "resize",
     .usage = "-s SIZE PATH",
     .summary = "make a disk larger",
-    .details =
-        "The disk must not be open and must have no parent. A sparse disk is written anew beside the old file, which "
-        "takes the space of its last extent once more until it is done. A disk cannot be made smaller.",
+    .details = "The disk must not be open and must have no parent. A sparse disk is written anew beside the old\n"
+               "file, which takes the space of its last extent once more until it is done. A disk cannot be made\n"
+               "smaller.",
     .options = grow_options,
     .groups = GROUP_DISKS | GROUP_JSON,
     .args_size = sizeof(struct grow_args),
@@ -103,9 +103,9 @@ const struct command command_shrink = {
     .name = "shrink",
     .usage = "PATH",
     .summary = "give the space of zeros back to the file system",
-    .details =
-        "Sparse extents are written anew without grains that are all zeros and without space that nothing refers "
-        "to; until an extent is done that takes the space of what is left of it. Thin disks get holes.",
+    .details = "Sparse extents are written anew without grains that are all zeros and without space that nothing\n"
+               "refers to; until an extent is done that takes the space of what is left of it. Thin disks get\n"
+               "holes.",
     .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
@@ -122,9 +122,8 @@ const struct command command_defrag = {
     .name = "defrag",
     .usage = "PATH",
     .summary = "put the grains of a sparse disk in order",
-    .details =
-        "Each extent is written anew beside the old file, which takes its space once more until it is done. Flat "
-        "disks have nothing to put in order and are left as they are.",
+    .details = "Each extent is written anew beside the old file, which takes its space once more until it is\n"
+               "done. Flat disks have nothing to put in order and are left as they are.",
     .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
@@ -154,9 +153,9 @@ const struct command command_commit = {
     .name = "commit",
     .usage = "CHILD",
     .summary = "merge a child disk into its parent",
-    .details =
-        "CHILD is removed when its parent holds everything. Cut short, the command can be given again: CHILD reads "
-        "the same all the time. Not possible while another child of the parent lies beside it.",
+    .details = "CHILD is removed when its parent holds everything. Cut short, the command can be given again:\n"
+               "CHILD reads the same all the time. Not possible while another child of the parent lies beside\n"
+               "it.",
     .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
