@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vim.h - a session on a vCenter server or an ESXi host, and the calls that disks need: find the virtual machine and
+ * the disk, get a ticket, keep machines from moving, make and remove disks. Any thread may call anything but
+ * vim_logout; calls of one session run one after another. Sentences of failures begin with host:port. */
+#ifndef VIXDISK_VIM_VIM_H
+#define VIXDISK_VIM_VIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/thumbprint.h"
+
+struct vim_session;
+
+struct vim_login {
+    const char *host;
+    uint16_t port;          /* 0: 443 */
+    const char *user;       /* with password: log in */
+    const char *password;   /* wiped from our memory at logout; kept for one renewal of an expired session */
+    const char *cookie;     /* in their place: a session of somebody else, never logged out */
+    const char *thumbprint; /* NULL: check the chain, unless insecure */
+    const char *ca_file;    /* NULL: the machine's roots */
+    bool insecure;          /* only where the configuration says so */
+    unsigned connect_timeout_ms;
+    unsigned call_timeout_ms;
+};
+
+/** What the server says of itself. */
+struct vim_about {
+    char *full_name;   /* "VMware vCenter Server 8.0.1 build-..." */
+    char *api_type;    /* "VirtualCenter", "HostAgent" */
+    char *api_version; /* "8.0.1.0" */
+    char *instance_uuid;
+};
+
+/** Connects, finds out what the server is, logs in (or proves the cookie). Copies everything. Codes as in section 12 of
+ * the sheet: 14008, 14009, 18000 (time-out, TLS, thumbprint), 3014 (login) ... */
+VixError vim_login(const struct vim_login *how, struct vim_session **ret_session, struct err *err);
+
+/** Logs out if the session is ours, wipes secrets, frees. NULL is harmless. */
+void vim_logout(struct vim_session *s);
+
+const struct vim_about *vim_about(const struct vim_session *s);
+bool vim_is_vcenter(const struct vim_session *s);
+const char *vim_peer(const struct vim_session *s); /* "host:port" */
+const char *vim_host(const struct vim_session *s);
+
+/** Tells the server that the session is in use (CurrentTime), if the last call is long ago. To be called by a timer:
+ * something open on the session keeps it alive. Failures matter only to the next call, which logs in again once. */
+VixError vim_keep_alive(struct vim_session *s, struct err *err);
+#define VIM_KEEP_ALIVE_MS (10u * 60 * 1000)
+
+/** A virtual machine by what VixDiskLibConnectParams.vmxSpec may be: "moref=vm-57", "dir/x.vmx?dcPath=DC&dsName=DS",
+ * "[ds] dir/x.vmx", an inventory path, "uuid=", "instanceUuid=". *ret_vm: the bare reference value. VIX_E_VM_NOT_FOUND.
+ */
+VixError vim_find_vm(struct vim_session *s, const char *vmx_spec, char **ret_vm, struct err *err);
+
+/** A disk of a machine, as its hardware says. */
+struct vim_disk {
+    int32_t key;
+    char *label;
+    char *controller_type; /* "ParaVirtualSCSIController"; NULL if it is not in the list */
+    int32_t controller_key;
+    int32_t unit;
+    uint64_t capacity;  /* bytes */
+    char *backing_type; /* "VirtualDiskFlatVer2BackingInfo" */
+    char **files;       /* backing.fileName and those of its parents, top first */
+    size_t file_count;
+    char *datastore; /* reference of the backing's datastore, or NULL */
+    char *disk_mode;
+    char *uuid; /* NULL if not told, as the next ones */
+    char *content_id;
+    char *change_id;
+    bool thin;
+    bool sharing; /* multi-writer */
+};
+struct vim_vm {
+    char *moref, *name, *host, *power_state, *vmx_path, *current_snapshot;
+    bool change_tracking;
+    char **datastores;
+    size_t datastore_count;
+    struct vim_disk *disks;
+    size_t disk_count;
+};
+/** Reads a machine; with snapshot (bare reference), its disks as of that snapshot. */
+VixError vim_read_vm(struct vim_session *s, const char *vm, const char *snapshot, struct vim_vm **ret_vm,
+                     struct err *err);
+void vim_vm_free(struct vim_vm *vm);
+/** The disk of which path ("[ds] dir/x.vmdk", runs of / folded) is a file; NULL. */
+const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path);
+
+/** For whom a ticket is. */
+enum vim_ticket_kind {
+    VIM_TICKET_READ_VM,    /* NfcGetVmFiles: any file of the machine, read-only */
+    VIM_TICKET_READ_DISK,  /* NfcRandomAccessOpenReadonly */
+    VIM_TICKET_WRITE_DISK, /* NfcRandomAccessOpenDisk */
+    VIM_TICKET_DATASTORE,  /* NfcFileManagement */
+};
+struct vim_ticket {
+    char *host;        /* never NULL: the server logged in to where the ticket has none */
+    uint16_t port;     /* 902 where the ticket has none */
+    char *thumbprint;  /* NULL if absent */
+    char *certificate; /* PEM; NULL if absent */
+    char *service;
+    char *session_id; /* secret */
+};
+/** @object: vm, or datastore for VIM_TICKET_DATASTORE; @key and @host where the kind has them (host NULL: left out). */
+VixError vim_get_ticket(struct vim_session *s, enum vim_ticket_kind kind, const char *object, int32_t key,
+                        const char *host, struct vim_ticket **ret_ticket, struct err *err);
+void vim_ticket_free(struct vim_ticket *t); /* wipes */
+
+/** Blocks, or allows again, the relocation of a machine; vCenter only, VIX_OK on ESXi. */
+VixError vim_disable_methods(struct vim_session *s, const char *vm, const char *identity, struct err *err);
+VixError vim_enable_methods(struct vim_session *s, const char *vm, const char *identity, struct err *err);
+
+/** Virtual disks that belong to no machine; path "[ds] dir/x.vmdk". disk_type "thin", "preallocated",
+ * "eagerZeroedThick"; adapter "lsiLogic", "busLogic", "ide". Waits for the task; progress may be NULL, returns false to
+ * stop waiting (the task is cancelled). */
+VixError vim_create_disk(struct vim_session *s, const char *path, const char *disk_type, const char *adapter,
+                         uint64_t capacity, struct err *err);
+VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *err);
+VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capacity, struct err *err);
+VixError vim_make_folder(struct vim_session *s, const char *path, struct err *err); /* with those above it */
+
+/** A datastore by its name: the bare reference. VIX_E_OBJECT_NOT_FOUND. */
+VixError vim_find_datastore(struct vim_session *s, const char *name, char **ret_moref, struct err *err);
+
+/** Attaches an existing VMDK to a machine so that a ticket for it can be had, and takes it off again (the file stays).
+ * *ret_key: the new device. */
+VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, uint64_t capacity, int32_t *ret_key,
+                         struct err *err);
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, struct err *err);
+
+/* ---- the inventory, for `vixdisk ls` ---- */
+
+struct vim_snapshot {
+    char *moref, *name, *created;
+    unsigned depth;
+    bool current;
+};
+struct vim_vm_entry {
+    struct vim_vm *vm;
+    struct vim_snapshot *snapshots; /* in the order of the tree */
+    size_t snapshot_count;
+};
+struct vim_datastore_entry {
+    char *moref, *name, *type, *url;
+    uint64_t capacity, free;
+    bool accessible;
+};
+struct vim_inventory {
+    struct vim_vm_entry *vms;
+    size_t vm_count;
+    struct vim_datastore_entry *datastores;
+    size_t datastore_count;
+};
+VixError vim_list(struct vim_session *s, struct vim_inventory **ret_inventory, struct err *err);
+void vim_inventory_free(struct vim_inventory *inventory);
+
+#endif
