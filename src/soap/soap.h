@@ -21,7 +21,7 @@ struct soap_answer {
     const char *fault_text;          /* faultstring */
     const struct xml_node *fault;    /* the detail's element, or NULL */
 };
-/** VIX_E_XML: no envelope. */
+/** VIX_E_INVALID_XML: no envelope. */
 VixError soap_read_answer(const struct xml_doc *doc, struct soap_answer *ret_answer, struct err *err);
 
 /** What is in a call (the host's side). */
