@@ -26,7 +26,8 @@ struct xml_node {
 
 struct xml_doc;
 
-/** Parses; the tree lives until xml_free. VIX_E_INVALID_XML: not well-formed, or beyond a limit, with line and column. */
+/** Parses; the tree lives until xml_free. VIX_E_INVALID_XML: not well-formed, or beyond a limit, with line and column.
+ */
 VixError xml_parse(const char *bytes, size_t len, struct xml_doc **ret_doc, struct err *err);
 void xml_free(struct xml_doc *doc); /* wipes the texts: they may be secrets */
 const struct xml_node *xml_root(const struct xml_doc *doc);
