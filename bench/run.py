@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -28,17 +27,20 @@ class Run:
         self.rss_kib = rss_kib
 
 
+RUNNER = None  # bench/run_child, which knows the memory of what it starts
+
+
 def timed(argv):
-    start = time.monotonic()
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out = child.stdout.read()
-    err = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
+    read_end, write_end = os.pipe()
+    child = subprocess.Popen([RUNNER, str(write_end)] + argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, pass_fds=[write_end])
+    os.close(write_end)
+    out, err = child.communicate()
+    with os.fdopen(read_end) as figures:
+        words = figures.read().split()
     if child.returncode != 0:
         sys.exit("failed (%d): %s\n%s" % (child.returncode, " ".join(argv), err.decode(errors="replace")))
-    return Run(seconds, usage.ru_maxrss), out.decode(errors="replace")
+    return Run(float(words[0]), int(words[1])), out.decode(errors="replace")
 
 
 def command(*argv):
@@ -59,6 +61,8 @@ class Bench:
     def __init__(self, build, folder):
         self.tool = os.path.join(build, "tool", "vixdisk")
         self.open = os.path.join(build, "bench", "bench_open")
+        global RUNNER
+        RUNNER = os.path.join(build, "bench", "run_child")
         self.codec = os.path.join(build, "bench", "codec_limit")
         self.dir = folder
         self.made = {}
