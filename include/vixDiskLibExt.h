@@ -98,6 +98,14 @@ VixError VixDiskLibExt_Measure(VixDiskLibHandle diskHandle, VixDiskLibDiskType d
 VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *childPath,
                               VixDiskLibExt_ProgressFunc progress, void *data);
 
+/** As VixDiskLibExt_Convert, to a local path or a disk on the datastore of a connection to a server. There diskType
+ * VMFS_THIN and the sparse types make a thin disk, others a thick one; with keepExisting the disk that is there is
+ * written over (targetIsZero: it reads as zeros already), else it is made, with overwrite after an old one is removed.
+ * @flags compression of the way to the server, VIXDISKLIB_FLAG_OPEN_COMPRESSION_. */
+VixError VixDiskLibExt_ConvertTo(VixDiskLibHandle src, VixDiskLibConnection dstConnection, const char *dstPath,
+                                 uint32 flags, const VixDiskLibExt_ConvertParams *params,
+                                 VixDiskLibExt_ProgressFunc progress, void *data);
+
 /** A run of a disk's address space. */
 typedef struct {
     uint64 startBytes;
@@ -197,6 +205,87 @@ typedef struct {
  * other code: the check could not be done. @func and @summary may be NULL. */
 VixError VixDiskLibExt_Check(VixDiskLibConnection connection, const char *path, uint32 flags,
                              VixDiskLibExt_ProblemFunc func, void *data, VixDiskLibExt_CheckSummary *summary);
+
+/* ---- servers ---- */
+
+/** The fingerprints of the certificate that a server shows, whoever it is: hex pairs joined by colons. @port 0: 443;
+ * @timeoutMs 0: 10 s; @sha1 at least 60 bytes, @sha256 at least 96, each may be NULL. Nothing is sent to the server
+ * but the TLS greeting, and no connection is needed. VIX_E_BUFFER_TOOSMALL. */
+VixError VixDiskLibExt_Thumbprint(const char *serverName, uint32 port, uint32 timeoutMs, char *sha1, size_t sha1Size,
+                                  char *sha256, size_t sha256Size);
+
+/** Bytes on the wire so far of an open disk, framing included, and of all disks of a connection, closed ones too; 0 of
+ * local ones. Any pointer may be NULL. */
+VixError VixDiskLibExt_GetTraffic(VixDiskLibHandle diskHandle, uint64 *bytesIn, uint64 *bytesOut);
+VixError VixDiskLibExt_GetConnectionTraffic(VixDiskLibConnection connection, uint64 *bytesIn, uint64 *bytesOut);
+
+/** A disk of a virtual machine. Texts that a server does not tell are NULL. */
+typedef struct {
+    const char *file;  /* "[datastore] dir/x.vmdk": what VixDiskLib_Open takes; that of the top link */
+    const char *label; /* "Hard disk 1" */
+    const char *controllerType;
+    const char *backingType;
+    const char *diskMode;
+    const char *uuid;
+    const char *changeId;
+    const char *const *files; /* top link first, then its parents */
+    uint32 numFiles;
+    int32 key;
+    int32 unitNumber;
+    uint64 capacityBytes;
+    Bool thin;
+    Bool sharing; /* several machines may write */
+} VixDiskLibExt_VmDisk;
+
+/** A snapshot, in the order of the tree. */
+typedef struct {
+    const char *moref; /* what VixDiskLib_ConnectEx takes as snapshotRef */
+    const char *name;
+    const char *created; /* as the server writes times */
+    uint32 depth;        /* 0: a root */
+    Bool current;
+} VixDiskLibExt_Snapshot;
+
+/** A virtual machine. */
+typedef struct {
+    const char *moref; /* "moref=" and this is a vmxSpec */
+    const char *name;
+    const char *host;
+    const char *powerState;
+    const char *vmxPath;
+    Bool changeTracking;
+    uint32 numDisks;
+    uint32 numSnapshots;
+    const VixDiskLibExt_VmDisk *disks;
+    const VixDiskLibExt_Snapshot *snapshots;
+} VixDiskLibExt_Vm;
+
+typedef struct {
+    const char *moref;
+    const char *name;
+    const char *type;
+    const char *url;
+    uint64 capacityBytes;
+    uint64 freeBytes;
+    Bool accessible;
+} VixDiskLibExt_Datastore;
+
+/** What a server has; one piece of memory, freed by VixDiskLibExt_FreeInventory. */
+typedef struct {
+    const char *serverName;  /* "host:port" */
+    const char *productName; /* "VMware vCenter Server 8.0.1 build-..." */
+    const char *apiVersion;
+    Bool isVCenter;
+    uint32 numVms;
+    uint32 numDatastores;
+    const VixDiskLibExt_Vm *vms;
+    const VixDiskLibExt_Datastore *datastores;
+} VixDiskLibExt_Inventory;
+
+/** Lists the machines and datastores that the user of a connection can see. VIX_E_NOT_SUPPORTED on a local connection.
+ */
+VixError VixDiskLibExt_ListInventory(VixDiskLibConnection connection, VixDiskLibExt_Inventory **inventory);
+void VixDiskLibExt_FreeInventory(VixDiskLibExt_Inventory *inventory);
 
 #if defined(__cplusplus)
 }

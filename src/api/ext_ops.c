@@ -59,25 +59,56 @@ static struct convert_target target_of(const char *path, const VixDiskLibExt_Con
     };
 }
 
+static VixError convert(struct api_call *call, struct disk *src, const char *dst_path,
+                        const VixDiskLibExt_ConvertParams *params, struct bytes_progress *told)
+{
+    VixDiskLibExt_ConvertParams p = {0};
+    VixError code = read_params(params, &p, &call->err);
+
+    if (code == VIX_OK && dst_path != NULL) {
+        call->place = dst_path;
+        code = check_is_not_source(src, dst_path, &call->err);
+    }
+    if (code == VIX_OK) {
+        struct convert_target target = target_of(dst_path, &p);
+        code = ops_convert(store_fs_local(), src, &target, progress_of(told), &call->err);
+    }
+    return code;
+}
+
 VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const VixDiskLibExt_ConvertParams *params,
                                VixDiskLibExt_ProgressFunc progress, void *data)
 {
     struct api_call call;
     struct disk *d;
-    VixDiskLibExt_ConvertParams p = {0};
     struct bytes_progress told = {.func = progress, .data = data};
 
     VixError code = call_on_disk(&call, __func__, src, &d);
     if (code == VIX_OK) {
-        code = read_params(params, &p, &call.err);
+        code = convert(&call, d, dstPath, params, &told);
+    }
+    return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_ConvertTo(VixDiskLibHandle src, VixDiskLibConnection dstConnection, const char *dstPath,
+                                 uint32 flags, const VixDiskLibExt_ConvertParams *params,
+                                 VixDiskLibExt_ProgressFunc progress, void *data)
+{
+    struct api_call call;
+    struct disk *d;
+    struct connection *c;
+    struct bytes_progress told = {.func = progress, .data = data};
+
+    (void)flags;
+    VixError code = call_on_disk(&call, __func__, src, &d);
+    if (code == VIX_OK) {
+        code = call_add_connection(&call, dstConnection, &c);
     }
     if (code == VIX_OK) {
-        call.place = dstPath != NULL ? dstPath : d->path;
-        code = dstPath != NULL ? check_is_not_source(d, dstPath, &call.err) : VIX_OK;
+        code = local_path_check(dstPath, &call.err);
     }
     if (code == VIX_OK) {
-        struct convert_target target = target_of(dstPath, &p);
-        code = ops_convert(store_fs_local(), d, &target, progress_of(&told), &call.err);
+        code = convert(&call, d, dstPath, params, &told);
     }
     return call_end(&call, code);
 }
