@@ -22,7 +22,7 @@ struct soap_answer {
     const struct xml_node *fault;    /* the detail's element, or NULL */
 };
 /** VIX_E_INVALID_XML: no envelope. */
-VixError soap_read_answer(const struct xml_doc *doc, struct soap_answer *ret_answer, struct err *err);
+VixError soap_read_answer(struct xml_doc *doc, struct soap_answer *ret_answer, struct err *err);
 
 /** What is in a call (the host's side). */
 struct soap_call {
