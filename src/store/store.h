@@ -116,6 +116,12 @@ struct store_fs {
 /** The files of this host (store_file.c). Static; never freed. */
 struct store_fs *store_fs_local(void);
 
+/** The files below one folder (store_rooted.c), for paths that come from others: "vm/x.vmdk" and "/vm/x.vmdk" are the
+ * same file of it. ".." does not lead out, symbolic links are not followed anywhere below (VIX_E_FILE_ACCESS_ERROR),
+ * devices are refused. The folder itself is opened once, and may be renamed afterwards. Free after its stores. */
+VixError store_fs_rooted_new(const char *folder, struct store_fs **ret_fs, struct err *err);
+void store_fs_rooted_free(struct store_fs *fs);
+
 /** A file system in memory, for tests and fuzzing (store_mem.c). Free with store_fs_mem_free after its stores. */
 struct store_fs *store_fs_mem_new(struct err *err);
 void store_fs_mem_free(struct store_fs *fs);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* store_file.h - what the files of this host share between them: store_file.c (open files), store_direct.c (past the
- * page cache), store_local.c (names), store_lock.c (locks), store_iov.c. Not for other folders. */
+ * page cache), store_local.c (names), store_rooted.c (names below a folder), store_lock.c (locks), store_iov.c. Not for
+ * other folders. */
 #ifndef VIXDISK_STORE_STORE_FILE_H
 #define VIXDISK_STORE_STORE_FILE_H
 
@@ -17,6 +18,26 @@ struct file_store {
      * changes the length. */
     pthread_rwlock_t block_lock;
 };
+
+/* ---- store_local.c, store_rooted.c: where a path leads ---- */
+
+/** A name as the *at() calls take it. */
+struct file_place {
+    int folder; /* AT_FDCWD: the path as it is */
+    const char *name;
+    bool owned; /* a place below a rooted folder: folder and name are this struct's, links are not followed */
+};
+#define FILE_PLACE_NONE ((struct file_place){.folder = -1})
+
+void file_place_done(struct file_place *at);
+
+extern const struct store_fs_ops store_local_ops;
+
+/** The place of a path of store_fs_rooted_new. */
+VixError rooted_place(struct store_fs *fs, const char *path, struct file_place *ret_at, struct err *err);
+
+/** The path of an existing name from the root, without "." and ".."; it begins with a slash. */
+VixError rooted_resolve(struct store_fs *fs, const char *path, char **ret_path, struct err *err);
 
 /* ---- store_iov.c: a place in an array of iovecs ---- */
 
@@ -77,8 +98,9 @@ VixError file_direct_write(struct file_store *f, const struct iovec *iov, int io
 
 /* ---- store_lock.c ---- */
 
-/** Refuses if a folder "<path>.lck" holds an entry "*.lck": a product of VMware has the disk open. */
-VixError lock_check_folder(const char *path, struct err *err);
+/** Refuses if a folder "<name>.lck" holds an entry "*.lck": a product of VMware has the disk open. @path for messages.
+ */
+VixError lock_check_folder(const struct file_place *at, const char *path, struct err *err);
 
 /** Takes this library's lock on an open file: exclusive or shared. VIX_E_FILE_ALREADY_LOCKED. It goes when the last
  * copy of fd is closed. Where the file system has no locks: a line of news, and VIX_OK. */

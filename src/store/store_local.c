@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The names of this host's files: open, create, rename, remove. No state; any thread. */
+/* The names of this host's files: open, create, rename, remove; all of them, or those below one folder
+ * (store_rooted.c). No state; any thread. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +37,9 @@ static VixError check_type(const char *path, const struct stat *st, uint32_t fla
 
 static VixError fail_open(const char *path, int errnum, struct err *err)
 {
+    if (errnum == ELOOP) {
+        return err_set(err, VIX_E_FILE_ACCESS_ERROR, "%s: is a symbolic link, which is not followed", path);
+    }
     if (errnum == EISDIR || errnum == ENXIO || errnum == ENODEV) {
         return err_set(err, VIX_E_INCORRECT_FILE_TYPE, "%s: is not a regular file", path);
     }
@@ -58,23 +62,61 @@ static int open_flags(uint32_t flags)
     return how | O_RDWR;
 }
 
-static int open_again(const char *path, int flags, mode_t mode)
+/** Opens a name, with everything that an open of names below a folder needs. */
+static int open_again(const struct file_place *at, int flags, mode_t mode)
 {
     int fd;
     do {
-        fd = open(path, flags, mode);
+        fd = openat(at->folder, at->name, flags | (at->owned ? O_NOFOLLOW : 0), mode);
     } while (fd < 0 && errno == EINTR);
     return fd;
+}
+
+/** Where a path leads; done with file_place_done. */
+static VixError find_place(struct store_fs *fs, const char *path, struct file_place *ret_at, struct err *err)
+{
+    if (fs != store_fs_local()) {
+        return rooted_place(fs, path, ret_at, err);
+    }
+    *ret_at = (struct file_place){.folder = AT_FDCWD, .name = path};
+    return VIX_OK;
+}
+
+/** The folder of path, opened with flags (O_PATH, O_RDONLY). */
+static VixError open_folder(struct store_fs *fs, const char *path, int flags, int *ret_fd, struct err *err)
+{
+    CLEANUP_FREE char *folder = store_path_folder(path, err);
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
+
+    if (folder == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = find_place(fs, folder, &at, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    int fd = open_again(&at, flags | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return err_set_errno(err, errno, "%s: cannot open the folder", folder);
+    }
+    *ret_fd = fd;
+    return VIX_OK;
 }
 
 static VixError local_open(struct store_fs *fs, const char *path, uint32_t flags, struct store **ret_store,
                            struct err *err)
 {
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
     struct stat st;
-    VixError code;
-    CLEANUP_CLOSE int fd = open_again(path, open_flags(flags), 0);
+    VixError code = find_place(fs, path, &at, err);
 
-    (void)fs;
+    if (code != VIX_OK) {
+        return code;
+    }
+    if (at.owned) {
+        flags &= ~STORE_DEVICE_OK;
+    }
+    CLEANUP_CLOSE int fd = open_again(&at, open_flags(flags), 0);
     if (fd < 0) {
         return fail_open(path, errno, err);
     }
@@ -83,7 +125,7 @@ static VixError local_open(struct store_fs *fs, const char *path, uint32_t flags
     }
     code = check_type(path, &st, flags, err);
     if (code == VIX_OK && (flags & STORE_LOCK) != 0) {
-        code = lock_check_folder(path, err);
+        code = lock_check_folder(&at, path, err);
         if (code == VIX_OK) {
             code = lock_take(fd, path, (flags & STORE_WRITE) != 0, err);
         }
@@ -98,7 +140,8 @@ static VixError local_open(struct store_fs *fs, const char *path, uint32_t flags
     return file_store_new(owned, path, &st, flags, ret_store, err);
 }
 
-static VixError make_store(const char *path, int fd, uint32_t flags, struct store **ret_store, struct err *err)
+static VixError make_store(const struct file_place *at, const char *path, int fd, uint32_t flags,
+                           struct store **ret_store, struct err *err)
 {
     CLEANUP_CLOSE int owned = fd;
     struct stat st;
@@ -108,7 +151,7 @@ static VixError make_store(const char *path, int fd, uint32_t flags, struct stor
         return err_set_errno(err, errno, "%s: cannot look at the file", path);
     }
     if ((flags & STORE_LOCK) != 0) {
-        code = lock_check_folder(path, err);
+        code = lock_check_folder(at, path, err);
         if (code == VIX_OK) {
             code = lock_take(fd, path, true, err);
         }
@@ -123,36 +166,50 @@ static VixError make_store(const char *path, int fd, uint32_t flags, struct stor
 static VixError local_create(struct store_fs *fs, const char *path, uint32_t flags, uint32_t mode,
                              struct store **ret_store, struct err *err)
 {
-    int fd = open_again(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, mode & 07777);
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
+    VixError code = find_place(fs, path, &at, err);
 
-    (void)fs;
+    if (code != VIX_OK) {
+        return code;
+    }
+    int fd = open_again(&at, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, mode & 07777);
     if (fd < 0) {
         return err_set_errno(err, errno, "%s: cannot create", path);
     }
-    VixError code = make_store(path, fd, flags, ret_store, err);
+    code = make_store(&at, path, fd, flags, ret_store, err);
     if (code != VIX_OK) {
-        (void)unlink(path); /* made a moment ago, and nobody's yet */
+        (void)unlinkat(at.folder, at.name, 0); /* made a moment ago, and nobody's yet */
     }
     return code;
 }
 
+static VixError find_two(struct store_fs *fs, const char *old_path, const char *new_path, struct file_place *ret_from,
+                         struct file_place *ret_to, struct err *err)
+{
+    VixError code = find_place(fs, old_path, ret_from, err);
+    return code == VIX_OK ? find_place(fs, new_path, ret_to, err) : code;
+}
+
 static VixError local_rename(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err)
 {
-    (void)fs;
-    if (rename(old_path, new_path) != 0) {
-        return err_set_errno(err, errno, "%s: cannot rename to %s", old_path, new_path);
+    CLEANUP(file_place_done) struct file_place from = FILE_PLACE_NONE;
+    CLEANUP(file_place_done) struct file_place to = FILE_PLACE_NONE;
+    VixError code = find_two(fs, old_path, new_path, &from, &to, err);
+
+    if (code == VIX_OK && renameat(from.folder, from.name, to.folder, to.name) != 0) {
+        code = err_set_errno(err, errno, "%s: cannot rename to %s", old_path, new_path);
     }
-    return VIX_OK;
+    return code;
 }
 
 static bool local_exists(struct store_fs *fs, const char *path)
 {
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
     struct stat st;
-    (void)fs;
-    return lstat(path, &st) == 0;
+    return find_place(fs, path, &at, NULL) == VIX_OK && fstatat(at.folder, at.name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static VixError list_entries(DIR *dir, const char *folder,
+static VixError list_entries(DIR *dir, const char *path,
                              VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx,
                              struct err *err)
 {
@@ -162,7 +219,7 @@ static VixError list_entries(DIR *dir, const char *folder,
         errno = 0;
         const struct dirent *entry = readdir(dir);
         if (entry == NULL) {
-            return errno == 0 ? VIX_OK : err_set_errno(err, errno, "%s: cannot read the folder", folder);
+            return errno == 0 ? VIX_OK : err_set_errno(err, errno, "%s: cannot read its folder", path);
         }
         if (entry->d_type != DT_DIR) {
             code = found(ctx, entry->d_name, err);
@@ -174,63 +231,73 @@ static VixError list_entries(DIR *dir, const char *folder,
 static VixError local_list(struct store_fs *fs, const char *path,
                            VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
 {
-    CLEANUP_FREE char *folder = store_path_folder(path, err);
+    int fd = -1;
+    VixError code = open_folder(fs, path, O_RDONLY, &fd, err);
 
-    (void)fs;
-    if (folder == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
+    if (code != VIX_OK) {
+        return code;
     }
-    DIR *dir = opendir(folder); /* close-on-exec by itself */
+    DIR *dir = fdopendir(fd);
     if (dir == NULL) {
-        return err_set_errno(err, errno, "%s: cannot read the folder", folder);
+        code = err_set_errno(err, errno, "%s: cannot read its folder", path);
+        (void)close(fd);
+        return code;
     }
-    VixError code = list_entries(dir, folder, found, ctx, err);
+    code = list_entries(dir, path, found, ctx, err);
     (void)closedir(dir);
     return code;
 }
 
 /* Where the file system cannot rename without replacing: a second name, then the first is removed. */
-static int rename_by_link(const char *old_path, const char *new_path)
+static int rename_by_link(const struct file_place *from, const struct file_place *to)
 {
     struct stat st;
 
-    if (link(old_path, new_path) == 0) {
-        if (unlink(old_path) == 0) {
+    if (linkat(from->folder, from->name, to->folder, to->name, 0) == 0) {
+        if (unlinkat(from->folder, from->name, 0) == 0) {
             return 0;
         }
         int e = errno;
-        (void)unlink(new_path);
+        (void)unlinkat(to->folder, to->name, 0);
         return e;
     }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK) {
         return errno;
     }
-    if (lstat(new_path, &st) == 0) {
+    if (fstatat(to->folder, to->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         return EEXIST;
     }
     /* no second names either: the best that is left, with a gap in which another may make the name */
-    return rename(old_path, new_path) == 0 ? 0 : errno;
+    return renameat(from->folder, from->name, to->folder, to->name) == 0 ? 0 : errno;
 }
 
 static VixError local_rename_new(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err)
 {
-    int e = renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE) == 0 ? 0 : errno;
+    CLEANUP(file_place_done) struct file_place from = FILE_PLACE_NONE;
+    CLEANUP(file_place_done) struct file_place to = FILE_PLACE_NONE;
+    VixError code = find_two(fs, old_path, new_path, &from, &to, err);
 
-    (void)fs;
+    if (code != VIX_OK) {
+        return code;
+    }
+    int e = renameat2(from.folder, from.name, to.folder, to.name, RENAME_NOREPLACE) == 0 ? 0 : errno;
     if (e == EINVAL || e == ENOSYS || e == EOPNOTSUPP) {
-        e = rename_by_link(old_path, new_path);
+        e = rename_by_link(&from, &to);
     }
     return e == 0 ? VIX_OK : err_set_errno(err, e, "%s: cannot rename to %s", old_path, new_path);
 }
 
 static VixError local_link(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err)
 {
-    (void)fs;
-    if (link(old_path, new_path) == 0) {
-        return VIX_OK;
+    CLEANUP(file_place_done) struct file_place from = FILE_PLACE_NONE;
+    CLEANUP(file_place_done) struct file_place to = FILE_PLACE_NONE;
+    VixError code = find_two(fs, old_path, new_path, &from, &to, err);
+
+    if (code != VIX_OK || linkat(from.folder, from.name, to.folder, to.name, 0) == 0) {
+        return code;
     }
     int e = errno;
-    VixError code = err_set_errno(err, e, "%s: cannot give it the second name %s", old_path, new_path);
+    code = err_set_errno(err, e, "%s: cannot give it the second name %s", old_path, new_path);
     if (e != EXDEV && e != EPERM && e != EOPNOTSUPP && e != ENOSYS && e != EMLINK) {
         return code;
     }
@@ -242,29 +309,30 @@ static VixError local_link(struct store_fs *fs, const char *old_path, const char
 
 static VixError local_unlink(struct store_fs *fs, const char *path, struct err *err)
 {
-    (void)fs;
-    return unlink(path) == 0 ? VIX_OK : err_set_errno(err, errno, "%s: cannot remove", path);
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
+    VixError code = find_place(fs, path, &at, err);
+
+    if (code == VIX_OK && unlinkat(at.folder, at.name, 0) != 0) {
+        code = err_set_errno(err, errno, "%s: cannot remove", path);
+    }
+    return code;
 }
 
 static VixError local_sync_folder(struct store_fs *fs, const char *path, struct err *err)
 {
-    CLEANUP_FREE char *folder = store_path_folder(path, err);
+    CLEANUP_CLOSE int fd = -1;
+    VixError code = open_folder(fs, path, O_RDONLY, &fd, err);
     int failed;
 
-    (void)fs;
-    if (folder == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    CLEANUP_CLOSE int fd = open_again(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) {
-        return err_set_errno(err, errno, "%s: cannot open the folder", folder);
+    if (code != VIX_OK) {
+        return code;
     }
     do {
         failed = fsync(fd);
     } while (failed != 0 && errno == EINTR);
     /* EINVAL: a file system that does not know this of folders has nothing that could be lost by it */
     if (failed != 0 && errno != EINVAL) {
-        return err_set_errno(err, errno, "%s: cannot put the folder on stable storage", folder);
+        return err_set_errno(err, errno, "%s: cannot put its folder on stable storage", path);
     }
     return VIX_OK;
 }
@@ -289,20 +357,20 @@ static enum store_fs_kind kind_of_type(uint32_t type)
 static VixError local_statfs(struct store_fs *fs, const char *path, enum store_fs_kind *ret_kind, uint64_t *ret_free,
                              struct err *err)
 {
-    CLEANUP_FREE char *folder = store_path_folder(path, err);
+    CLEANUP_CLOSE int fd = -1;
+    VixError code = open_folder(fs, path, O_PATH, &fd, err);
     struct statfs sfs;
     uint64_t free_bytes;
     int failed;
 
-    (void)fs;
-    if (folder == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
+    if (code != VIX_OK) {
+        return code;
     }
     do {
-        failed = statfs(folder, &sfs);
+        failed = fstatfs(fd, &sfs);
     } while (failed != 0 && errno == EINTR);
     if (failed != 0) {
-        return err_set_errno(err, errno, "%s: cannot look at the file system", folder);
+        return err_set_errno(err, errno, "%s: cannot look at its file system", path);
     }
     if (!checked_mul((uint64_t)sfs.f_bavail, (uint64_t)sfs.f_bsize, &free_bytes)) {
         free_bytes = UINT64_MAX;
@@ -314,9 +382,10 @@ static VixError local_statfs(struct store_fs *fs, const char *path, enum store_f
 
 static VixError local_resolve(struct store_fs *fs, const char *path, char **ret_path, struct err *err)
 {
+    if (fs != store_fs_local()) {
+        return rooted_resolve(fs, path, ret_path, err);
+    }
     char *real = realpath(path, NULL);
-
-    (void)fs;
     if (real == NULL) {
         return err_set_errno(err, errno, "%s: cannot find", path);
     }
@@ -324,7 +393,7 @@ static VixError local_resolve(struct store_fs *fs, const char *path, char **ret_
     return VIX_OK;
 }
 
-static const struct store_fs_ops local_ops = {
+const struct store_fs_ops store_local_ops = {
     .open = local_open,
     .create = local_create,
     .rename = local_rename,
@@ -340,6 +409,6 @@ static const struct store_fs_ops local_ops = {
 
 struct store_fs *store_fs_local(void)
 {
-    static struct store_fs local = {.ops = &local_ops};
+    static struct store_fs local = {.ops = &store_local_ops};
     return &local;
 }

@@ -25,20 +25,31 @@ static void cleanup_closedir(DIR **dir)
     }
 }
 
-VixError lock_check_folder(const char *path, struct err *err)
+static DIR *open_dir(const struct file_place *at, const char *name)
 {
-    CLEANUP_FREE char *folder = alloc_printf(err, "%s.lck", path);
+    int fd = openat(at->folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (at->owned ? O_NOFOLLOW : 0));
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (dir == NULL && fd >= 0) {
+        (void)close(fd);
+    }
+    return dir;
+}
+
+VixError lock_check_folder(const struct file_place *at, const char *path, struct err *err)
+{
+    CLEANUP_FREE char *folder = alloc_printf(err, "%s.lck", at->name);
     if (folder == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    CLEANUP(cleanup_closedir) DIR *dir = opendir(folder);
+    CLEANUP(cleanup_closedir) DIR *dir = open_dir(at, folder);
     const struct dirent *entry;
 
     /* an empty folder is left over from a lock that was let go */
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         if (text_ends_with(entry->d_name, ".lck")) {
             return err_set(err, VIX_E_FILE_ALREADY_LOCKED,
-                           "%s: is in use by a VMware product, which holds the lock %s/%s", path, folder,
+                           "%s: is in use by a VMware product, which holds the lock %s.lck/%s", path, path,
                            entry->d_name);
         }
     }
