@@ -24,6 +24,10 @@ void thumbprint_format(const uint8_t *digest, size_t len, char *text);
 /** Whether text is a thumbprint at all: 40 or 64 hex digits once colons and blanks are left out. */
 bool thumbprint_is_valid(const char *text);
 
+/** Bytes of the digest that a text names: THUMBPRINT_SHA1_LEN, THUMBPRINT_SHA256_LEN, or 0 if it is not a thumbprint.
+ */
+size_t thumbprint_digest_len(const char *text);
+
 /** Whether text names the certificate; the hash is told by its length, case and colons do not matter, anything that is
  * not a thumbprint matches nothing. */
 bool thumbprint_matches(const char *text, const struct thumbprint *print);
