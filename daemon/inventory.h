@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* inventory.h - what a host would know of its virtual machines, read from the folders each time: a machine is a folder
+ * directly in a datastore that holds a .vmx or a .vmdk. Nothing is kept; any thread. */
+#ifndef VIXDISKD_INVENTORY_H
+#define VIXDISKD_INVENTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/datastore.h"
+
+#define INVENTORY_MACHINES_MAX 65536u
+#define INVENTORY_FILES_MAX 4096u /* of one machine that may be disks */
+#define INVENTORY_DISKS_MAX 60u   /* of one machine: four controllers of fifteen */
+
+struct machine {
+    const struct datastore *ds;
+    char *name;     /* of the folder */
+    char *vmx;      /* "vm/vm.vmx", whether there is one or not */
+    char moref[16]; /* "vm-123456789", from the names: the same at each start */
+    char uuid[40];
+};
+
+struct inventory {
+    struct machine *machines; /* by datastore and name */
+    size_t count;
+};
+
+struct machine_disk {
+    char *path; /* in the datastore, "vm/vm.vmdk" */
+    char **parents;
+    size_t parent_count;
+    uint64_t capacity; /* bytes */
+    char uuid[40];     /* "" if none is recorded */
+    uint32_t cid;
+    bool thin;
+    bool sparse; /* backed by a sparse format of hosted products */
+    int32_t key; /* 2000 and on */
+};
+
+struct machine_disks {
+    struct machine_disk *disks; /* top links, by name */
+    size_t count;
+};
+
+VixError inventory_read(const struct datastores *stores, struct inventory *ret_inventory, struct err *err);
+void inventory_done(struct inventory *inventory);
+
+/** VIX_E_VM_NOT_FOUND. The result is freed by inventory_done as the only machine of an inventory. */
+VixError inventory_find(const struct datastores *stores, const char *moref, struct inventory *ret_one, struct err *err);
+
+/** Reads the disks of a machine: every VMDK of its folder that is not an extent or the parent of another. What cannot
+ * be read is left out, with a line of news. */
+VixError machine_read_disks(const struct machine *m, struct machine_disks *ret_disks, struct err *err);
+void machine_disks_done(struct machine_disks *disks);
+
+/** The disk of which path is the top link or a parent; *ret_is_top tells. NULL. */
+const struct machine_disk *machine_disk_of(const struct machine_disks *disks, const char *path, bool *ret_is_top);
+
+/** Whether a file's name is that of an extent or another part of a disk ("x-flat.vmdk", "x-s001.vmdk"). Such a file is
+ * never opened as a disk of its own: its bytes are the guest's, who could put a descriptor there. */
+bool is_part_of_disk(const char *path);
+
+#endif
