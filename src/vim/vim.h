@@ -115,8 +115,8 @@ VixError vim_disable_methods(struct vim_session *s, const char *vm, const char *
 VixError vim_enable_methods(struct vim_session *s, const char *vm, const char *identity, struct err *err);
 
 /** Virtual disks that belong to no machine; path "[ds] dir/x.vmdk". disk_type "thin", "preallocated",
- * "eagerZeroedThick"; adapter "lsiLogic", "busLogic", "ide". Waits for the task; progress may be NULL, returns false to
- * stop waiting (the task is cancelled). */
+ * "eagerZeroedThick"; adapter "lsiLogic", "busLogic", "ide". Each waits for
+ * the end of the server's task. */
 VixError vim_create_disk(struct vim_session *s, const char *path, const char *disk_type, const char *adapter,
                          uint64_t capacity, struct err *err);
 VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *err);

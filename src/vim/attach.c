@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* attach.c - an existing disk into a virtual machine and out of it again. No call here ever names a fileOperation: on
+ * adding it would make a new disk, on removing it would destroy the file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "vim/vim_int.h"
+
+#define UNITS 16          /* of a SCSI controller */
+#define UNIT_OF_ADAPTER 7 /* the controller's own */
+#define BUSES 4           /* SCSI controllers of a machine */
+#define NEW_DISK (-201)   /* keys of devices that are to be made */
+#define NEW_ADAPTER (-101)
+
+/* Where a disk can go. */
+struct slot {
+    int32_t controller_key; /* NEW_ADAPTER: a controller is to be made */
+    unsigned unit;
+    unsigned bus; /* of the new controller */
+};
+
+static bool get_key(const struct xml_node *device, const char *name, int32_t *ret_value)
+{
+    const char *text = xml_text(device, name);
+    char *end;
+
+    if (text == NULL || text[0] == '\0') {
+        return false;
+    }
+    long value = strtol(text, &end, 10);
+    if (*end != '\0' || value < INT32_MIN || value > INT32_MAX) {
+        return false;
+    }
+    *ret_value = (int32_t)value;
+    return true;
+}
+
+static bool is_scsi(const struct xml_node *device)
+{
+    static const char *const types[] = {"ParaVirtualSCSIController", "VirtualLsiLogicController",
+                                        "VirtualLsiLogicSASController", "VirtualBusLogicController",
+                                        "VirtualSCSIController"};
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0] && device->type != NULL; i++) {
+        if (strcmp(device->type, types[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A bit for each unit of a controller that is taken. */
+static uint32_t units_taken(const struct xml_node *devices, int32_t controller_key)
+{
+    uint32_t taken = 1u << UNIT_OF_ADAPTER;
+
+    for (const struct xml_node *d = devices->children; d != NULL; d = d->next) {
+        int32_t key, unit;
+        if (get_key(d, "controllerKey", &key) && key == controller_key && get_key(d, "unitNumber", &unit) &&
+            unit >= 0 && unit < UNITS) {
+            taken |= 1u << (unsigned)unit;
+        }
+    }
+    return taken;
+}
+
+static bool free_unit(const struct xml_node *devices, int32_t controller_key, unsigned *ret_unit)
+{
+    uint32_t taken = units_taken(devices, controller_key);
+
+    for (unsigned unit = 0; unit < UNITS; unit++) {
+        if ((taken >> unit & 1) == 0) {
+            *ret_unit = unit;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_slot(const struct xml_node *devices, struct slot *ret_slot)
+{
+    uint32_t buses = 0;
+
+    for (const struct xml_node *d = devices->children; d != NULL; d = d->next) {
+        int32_t key, bus;
+        unsigned unit;
+        if (!is_scsi(d) || !get_key(d, "key", &key)) {
+            continue;
+        }
+        if (free_unit(devices, key, &unit)) {
+            *ret_slot = (struct slot){.controller_key = key, .unit = unit};
+            return true;
+        }
+        if (get_key(d, "busNumber", &bus) && bus >= 0 && bus < BUSES) {
+            buses |= 1u << (unsigned)bus;
+        }
+    }
+    for (unsigned bus = 0; bus < BUSES; bus++) {
+        if ((buses >> bus & 1) == 0) {
+            *ret_slot = (struct slot){.controller_key = NEW_ADAPTER, .bus = bus};
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_int(struct xml_text *x, const char *name, int32_t value)
+{
+    char digits[16];
+
+    (void)snprintf(digits, sizeof digits, "%d", value);
+    xml_element(x, name, digits);
+}
+
+static void write_adapter(struct xml_text *x, unsigned bus)
+{
+    xml_raw(x, "<deviceChange><operation>add</operation><device xsi:type=\"ParaVirtualSCSIController\">");
+    write_int(x, "key", NEW_ADAPTER);
+    write_int(x, "busNumber", (int32_t)bus);
+    xml_raw(x, "<sharedBus>noSharing</sharedBus></device></deviceChange>");
+}
+
+/* What a device of a change is. */
+struct disk_text {
+    const char *operation, *backing_type, *file, *mode;
+    int32_t key, controller_key, unit;
+    uint64_t capacity;
+};
+
+static void write_disk(struct xml_text *x, const struct disk_text *d)
+{
+    xml_raw(x, "<deviceChange>");
+    xml_element(x, "operation", d->operation);
+    xml_raw(x, "<device xsi:type=\"VirtualDisk\">");
+    write_int(x, "key", d->key);
+    xml_raw(x, "<backing xsi:type=\"");
+    xml_escaped(x, d->backing_type);
+    xml_raw(x, "\">");
+    xml_element(x, "fileName", d->file);
+    xml_element(x, "diskMode", d->mode);
+    xml_raw(x, "</backing>");
+    write_int(x, "controllerKey", d->controller_key);
+    if (d->unit >= 0) {
+        write_int(x, "unitNumber", d->unit);
+    }
+    xml_element_number(x, "capacityInKB", div_up(d->capacity, 1024));
+    xml_raw(x, "</device></deviceChange>");
+}
+
+static VixError reconfigure(struct vim_session *s, const char *vm, const struct slot *slot,
+                            const struct disk_text *disk, struct err *err)
+{
+    struct vim_call call = vim_call_begin("ReconfigVM_Task", "VirtualMachine", vm);
+
+    xml_raw(&call.text, "<spec>");
+    if (slot != NULL && slot->controller_key == NEW_ADAPTER) {
+        write_adapter(&call.text, slot->bus);
+    }
+    write_disk(&call.text, disk);
+    xml_raw(&call.text, "</spec>");
+    return vim_call_task(s, &call, err);
+}
+
+static VixError choose_slot(struct vim_session *s, const char *vm, struct slot *ret_slot, struct err *err)
+{
+    struct vim_reply reply;
+    const struct xml_node *devices;
+    VixError code = vim_devices(s, "VirtualMachine", vm, &reply, &devices, err);
+
+    if (code == VIX_OK && !find_slot(devices, ret_slot)) {
+        code = err_set(err, VIX_E_NOT_SUPPORTED,
+                       "%s: %s: no place for another disk: %u SCSI controllers with %u disks each are full",
+                       vim_peer(s), vm, BUSES, UNITS - 1);
+    }
+    vim_reply_free(&reply);
+    return code;
+}
+
+VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, uint64_t capacity, int32_t *ret_key,
+                         struct err *err)
+{
+    struct slot slot = {0};
+    struct vim_vm *now = NULL;
+    VixError code = choose_slot(s, vm, &slot, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    const struct disk_text disk = {
+        .operation = "add",
+        .backing_type = "VirtualDiskFlatVer2BackingInfo",
+        .file = path,
+        .mode = "persistent",
+        .key = NEW_DISK,
+        .controller_key = slot.controller_key,
+        .unit = (int32_t)slot.unit,
+        .capacity = capacity,
+    };
+    code = reconfigure(s, vm, &slot, &disk, err);
+    if (code == VIX_OK) {
+        code = vim_read_vm(s, vm, NULL, &now, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    const struct vim_disk *attached = vim_disk_by_path(now, path);
+    if (attached == NULL) {
+        code = err_set(err, VIX_E_FILE_NOT_FOUND, "%s: %s: %.300s was attached, but the machine does not list it",
+                       vim_peer(s), vm, path);
+    } else {
+        *ret_key = attached->key;
+    }
+    vim_vm_free(now);
+    return code;
+}
+
+static const struct vim_disk *disk_by_key(const struct vim_vm *vm, int32_t key)
+{
+    for (size_t i = 0; i < vm->disk_count; i++) {
+        if (vm->disks[i].key == key) {
+            return &vm->disks[i];
+        }
+    }
+    return NULL;
+}
+
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, struct err *err)
+{
+    struct vim_vm *now = NULL;
+    VixError code = vim_read_vm(s, vm, NULL, &now, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    const struct vim_disk *found = disk_by_key(now, key);
+    if (found == NULL || found->backing_type == NULL || found->file_count == 0) {
+        code =
+            err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: %s: the machine has no disk with key %d", vim_peer(s), vm, key);
+    } else {
+        const struct disk_text disk = {
+            .operation = "remove",
+            .backing_type = found->backing_type,
+            .file = found->files[0],
+            .mode = found->disk_mode != NULL ? found->disk_mode : "persistent",
+            .key = key,
+            .controller_key = found->controller_key,
+            .unit = found->unit,
+            .capacity = found->capacity,
+        };
+        code = reconfigure(s, vm, NULL, &disk, err);
+    }
+    vim_vm_free(now);
+    return code;
+}
