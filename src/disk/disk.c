@@ -119,3 +119,11 @@ VixError disk_no_flush(struct disk *d, struct err *err)
     (void)d, (void)err;
     return VIX_OK;
 }
+
+void disk_no_start(struct disk *d, struct disk_io *io)
+{
+    struct err err;
+
+    err_init(&err);
+    io->done(io, err_set(&err, VIX_E_NOT_SUPPORTED, "%s: requests are carried out by the pool", d->path), &err);
+}

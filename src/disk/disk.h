@@ -30,11 +30,36 @@ struct disk_info {
     VixDiskLibDiskType type;
 };
 
+/** A request that disk_ops.start carries out in the background. The maker fills the first part and keeps all of it,
+ * and the buffer, until done is called. */
+struct disk_io {
+    bool write;
+    uint64_t sector;
+    uint64_t nsectors; /* > 0 */
+    void *buf;         /* only read from for a write */
+    /** Called exactly once, on any thread, maybe within start, no lock held: must be quick and must not wait for other
+     * requests. @err: the details of a failure, valid during the call; may be NULL. */
+    void (*done)(struct disk_io *io, VixError result, const struct err *err);
+
+    /* the transport's own (queue.c) */
+    struct disk_io *prev, *next; /* all that are not finished, in the order of their start */
+    struct disk_io *turn;        /* the next one that has bytes to be asked for */
+    uint64_t seq;
+    uint64_t asked;    /* bytes that requests were made of */
+    unsigned pieces;   /* requests made and not ended */
+    unsigned blockers; /* earlier ones on the same bytes that have to end first */
+    bool own_err;      /* err was made for it */
+    VixError code;     /* of its first failure */
+    struct err *err;   /* where its sentence goes; NULL: made when it is needed */
+};
+
 struct disk_ops {
     const char *transport; /* "file", ... */
     /** The range is within the capacity. */
     VixError (*read)(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
     VixError (*write)(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+    /** Starts a read or write; only where d->starts. The range and the mode are checked. */
+    void (*start)(struct disk *d, struct disk_io *io);
     /** As extent_ops.pull; only where d->ordered. */
     VixError (*pull)(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                      struct err *err);
@@ -58,6 +83,8 @@ struct disk {
     bool writable;
     bool ordered;             /* writes must come in ascending order: never handed to several threads */
     bool sequential;          /* a pipe: reads must come in ascending order */
+    bool starts;              /* ops.start is there; else requests in the background are done by the pool */
+    unsigned busy_pieces;     /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */
     struct disk_async *async; /* made at the first asynchronous request; disk_async.c's own */
 };
 
@@ -119,8 +146,8 @@ VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const vo
 
 /* ---- asynchronous I/O (disk_async.c) ---- */
 
-/** Called once when a request has ended, on a worker thread or inside the call that started it, no lock held. err:
- * details of a failure, valid during the call. */
+/** Called once when a request has ended, on a worker thread (of the pool of this process) or inside the call that
+ * started it, no lock held. err: details of a failure, valid during the call. */
 typedef void disk_done_func(void *data, VixError result, const struct err *err);
 
 #define DISK_ASYNC_MAX_IN_FLIGHT 256u /* of one disk; further ones wait, those of worker threads run inline */

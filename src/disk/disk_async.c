@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* disk_async.c - requests that are carried out on the workers of the process. One pool serves all disks and is made at
+/* disk_async.c - requests in the background: carried out on the workers of the process, or started by a transport that
+ * needs no thread for each; the callbacks are the workers' in both cases. One pool serves all disks and is made at
  * the first request, so that a program may fork before. Each disk has a fixed number of request structs: a caller that
  * finds none waits; a callback, which would wait for itself, gets one from the heap instead. Locks: the disk's, nothing
  * under it but the pool's own queue. Callbacks run without a lock, and never nest: what a callback starts and what must
  * end at once is finished by a worker. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "base/cleanup.h"
 #include "disk/disk_int.h"
@@ -15,17 +17,13 @@ struct async_request {
     struct work_item item;
     struct async_request *next; /* in the free list */
     struct disk *d;
-    uint64_t sector;
-    uint64_t nsectors;
-    union {
-        void *in;
-        const void *out;
-    } buf;
+    struct disk_io io;
     disk_done_func *done;
     void *data;
-    struct err *failed; /* the request is done, and failed: what the callback is to be told */
-    bool write;
-    bool carried_out; /* only the callback is left */
+    struct work_pool *pool;
+    struct err *failed; /* the request is done, and failed: what the callback is to be told; NULL: the code is all */
+    VixError code;      /* of a request that is carried out */
+    bool carried_out;   /* only the callback is left */
     bool from_heap;
 };
 
@@ -68,7 +66,7 @@ static VixError make_pool(struct work_pool **ret_pool, struct err *err)
     return VIX_OK;
 }
 
-static VixError get_pool(struct work_pool **ret_pool, struct err *err)
+VixError disk_async_pool(struct work_pool **ret_pool, struct err *err)
 {
     struct work_pool *p = atomic_load_explicit(&pool, memory_order_acquire);
     if (p == NULL) {
@@ -182,12 +180,13 @@ static void give_back(struct disk_async *a, struct async_request *r)
 static VixError carry_out(struct async_request *r, struct err *err)
 {
     const struct disk_ops *ops = r->d->ops;
+    const struct disk_io *io = &r->io;
 
-    if (r->nsectors == 0) {
+    if (io->nsectors == 0) {
         return VIX_OK;
     }
-    return r->write ? ops->write(r->d, r->sector, r->nsectors, r->buf.out, err)
-                    : ops->read(r->d, r->sector, r->nsectors, r->buf.in, err);
+    return io->write ? ops->write(r->d, io->sector, io->nsectors, io->buf, err)
+                     : ops->read(r->d, io->sector, io->nsectors, io->buf, err);
 }
 
 /** Runs the callback and ends the request. */
@@ -210,7 +209,7 @@ static void run_request(struct work_item *item)
     err_init(&err);
     if (r->carried_out) {
         struct err *failed = r->failed;
-        finish(r, failed != NULL ? failed->code : VIX_OK, failed != NULL ? failed : &err);
+        finish(r, r->code, failed != NULL ? failed : &err);
         free(failed);
         return;
     }
@@ -237,14 +236,27 @@ static VixError run_inline(struct async_request *r, struct work_pool *p, struct 
     }
     if (code != VIX_OK) {
         *failed = own;
-        failed->code = code;
         r->failed = failed;
     } else {
         free(failed);
     }
+    r->code = code;
     r->carried_out = true;
     work_submit(p, &r->item);
     return VIX_OK;
+}
+
+/** The end of a request that the transport carried out: the callback may wait for others, so it is a worker's. */
+static void io_done(struct disk_io *io, VixError result, const struct err *err)
+{
+    struct async_request *r = (struct async_request *)((char *)io - offsetof(struct async_request, io));
+
+    r->code = result;
+    if (result != VIX_OK && err != NULL && (r->failed = alloc_zero(sizeof *r->failed, NULL)) != NULL) {
+        *r->failed = *err;
+    }
+    r->carried_out = true;
+    work_submit(r->pool, &r->item);
 }
 
 static VixError start(struct disk *d, const struct async_request *wanted, struct err *err)
@@ -252,7 +264,7 @@ static VixError start(struct disk *d, const struct async_request *wanted, struct
     struct work_pool *p;
     struct async_request *r;
     struct disk_async *a = peek_async(d);
-    VixError code = get_pool(&p, err);
+    VixError code = disk_async_pool(&p, err);
 
     if (code == VIX_OK && a == NULL) {
         code = make_async(d, &a, err);
@@ -267,10 +279,15 @@ static VixError start(struct disk *d, const struct async_request *wanted, struct
     *r = *wanted;
     r->from_heap = from_heap;
     r->item.run = run_request;
-    if ((d->ordered && r->write) || (d->sequential && !r->write)) {
+    r->pool = p;
+    if ((d->ordered && r->io.write) || (d->sequential && !r->io.write)) {
         return run_inline(r, p, err);
     }
-    work_submit(p, &r->item);
+    if (d->starts && r->io.nsectors > 0) {
+        d->ops->start(d, &r->io);
+    } else {
+        work_submit(p, &r->item);
+    }
     return VIX_OK;
 }
 
@@ -281,8 +298,10 @@ VixError disk_read_async(struct disk *d, uint64_t sector, uint64_t nsectors, voi
     if (code != VIX_OK) {
         return code;
     }
-    const struct async_request wanted = {
-        .d = d, .sector = sector, .nsectors = nsectors, .buf.in = buf, .done = done, .data = data};
+    const struct async_request wanted = {.d = d,
+                                         .io = {.sector = sector, .nsectors = nsectors, .buf = buf, .done = io_done},
+                                         .done = done,
+                                         .data = data};
     return start(d, &wanted, err);
 }
 
@@ -294,7 +313,10 @@ VixError disk_write_async(struct disk *d, uint64_t sector, uint64_t nsectors, co
         return code;
     }
     const struct async_request wanted = {
-        .d = d, .sector = sector, .nsectors = nsectors, .buf.out = buf, .done = done, .data = data, .write = true};
+        .d = d,
+        .io = {.write = true, .sector = sector, .nsectors = nsectors, .buf = (void *)(uintptr_t)buf, .done = io_done},
+        .done = done,
+        .data = data};
     return start(d, &wanted, err);
 }
 

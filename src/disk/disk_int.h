@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "disk/disk.h"
 #include "vmdk/create.h"
+#include "work/work.h"
 
 /** The checks of disk_read, for requests that are carried out later. */
 VixError disk_check_read(const struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
@@ -16,6 +17,9 @@ VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsecto
 /** Frees what asynchronous requests needed; none is in flight any more. */
 void disk_async_free(struct disk *d);
 
+/** The pool of workers of the process; made if there is none yet. */
+VixError disk_async_pool(struct work_pool **ret_pool, struct err *err);
+
 /* Entries of disk_ops for disks that are only bytes, or only read. */
 VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                       struct err *err);
@@ -24,6 +28,7 @@ VixError disk_no_meta_set(struct disk *d, const char *key, const char *value, st
 VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err);
 VixError disk_no_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
 VixError disk_no_flush(struct disk *d, struct err *err);
+void disk_no_start(struct disk *d, struct disk_io *io);
 
 /** What the disk database tells; without links, hint and type, which the caller knows. */
 VixError disk_info_from_meta(struct disk *d, struct disk_info *ret_info, struct err *err);

@@ -132,6 +132,7 @@ static const struct disk_ops local_ops = {
     .transport = "file",
     .read = local_read,
     .write = local_write,
+    .start = disk_no_start,
     .pull = local_pull,
     .flush = local_flush,
     .map = local_map,

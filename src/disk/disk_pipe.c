@@ -124,6 +124,7 @@ static const struct disk_ops pipe_ops = {
     .transport = "file",
     .read = pipe_read,
     .write = disk_no_write,
+    .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = disk_no_flush,
     .map = pipe_map,

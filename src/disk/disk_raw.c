@@ -120,6 +120,7 @@ static const struct disk_ops raw_ops = {
     .transport = "file",
     .read = raw_read,
     .write = raw_write,
+    .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = raw_flush,
     .map = raw_map,

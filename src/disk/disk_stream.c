@@ -130,6 +130,7 @@ static const struct disk_ops stream_disk_ops = {
     .transport = "file",
     .read = stream_read,
     .write = disk_no_write,
+    .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = disk_no_flush,
     .map = stream_map,
