@@ -16,6 +16,23 @@
 #define CONFIG_TABLE_CACHE_MIB "vixdisk.tableCacheMiB"         /* 1..1024, 32: grain tables kept per extent */
 #define CONFIG_THREADS "vixdisk.threads"                       /* 0..256, 0: as many as the machine has cores */
 #define CONFIG_LOG_FILE "log.fileName"                         /* path: messages are appended to it */
+#define CONFIG_CA_FILE "vixdisk.caFile"                        /* PEM: roots in the place of the machine's */
+#define CONFIG_NFC_REQUEST_KIB "vixdisk.nfc.requestKiB"        /* 64..32768, 1024: of a request on the wire */
+#define CONFIG_NFC_DEPTH "vixdisk.nfc.depth"                   /* 1..64, 16: requests of a disk on the wire at once */
+#define CONFIG_CALL_TIMEOUT "vixdisk.soap.callTimeoutMs"       /* 120000: of a call to a server */
+#define CONFIG_KEEP_ALIVE "vixdisk.soap.keepAliveMs"           /* 600000: between calls that keep a session alive */
+
+/* Keys of VMware's library that are heeded; 0 of a time-out is the default, as no wait is without end. */
+#define CONFIG_SSL_VERIFY                                                                                              \
+    "vixDiskLib.linuxSSL.verifyCertificates" /* bool, 1: check chains where no thumbprint is given */
+#define CONFIG_SSL_VERIFY_SHORT "linuxSSL.verifyCertificates"
+#define CONFIG_NFC_ACCEPT_TIMEOUT "vixDiskLib.nfc.AcceptTimeoutMs"         /* 10000: to connect */
+#define CONFIG_NFC_REQUEST_TIMEOUT "vixDiskLib.nfc.RequestTimeoutMs"       /* 60000: from there to the open disk */
+#define CONFIG_NFC_READ_TIMEOUT "vixDiskLib.nfc.ReadTimeoutMs"             /* 60000: of an answer */
+#define CONFIG_NFC_WRITE_TIMEOUT "vixDiskLib.nfc.WriteTimeoutMs"           /* 600000: for the host to take data */
+#define CONFIG_NFC_BUFFER_64K "vixDiskLib.nfcAio.Session.BufSizeIn64KB"    /* 0..32, 0: as suits the host */
+#define CONFIG_NFC_BUFFER_64K_ALT "vixDiskLib.nfcAio.Session.BufSizeIn64K" /* another spelling in use */
+#define CONFIG_NFC_BUFFER_COUNT "vixDiskLib.nfcAio.Session.BufCount"       /* 0..64, 0: as suits the host */
 
 #define CONFIG_FILE_MAX (1024 * 1024) /* bytes of a configuration file */
 

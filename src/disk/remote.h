@@ -37,15 +37,37 @@ void remote_disconnect(struct remote *r);
  * log. @open_flags VIXDISKLIB_FLAG_OPEN_. */
 VixError remote_open(struct remote *r, const char *path, uint32_t open_flags, struct disk **ret_disk, struct err *err);
 
+/** Opens a disk of remote_create for writing, which belongs to no machine yet. @capacity sectors: hosts that do not
+ * open it so have it attached to the machine of the connection for as long as it is open. */
+VixError remote_open_new(struct remote *r, const char *path, uint64_t capacity, uint32_t open_flags,
+                         struct disk **ret_disk, struct err *err);
+
+/** VIX_OK for a text that is a path on a datastore, else VIX_E_INVALID_ARG. */
+VixError remote_path_check(const struct remote *r, const char *path, struct err *err);
+
+/** The server, "host:port". */
+const char *remote_peer(const struct remote *r);
+const struct vim_about *remote_about(const struct remote *r);
+bool remote_is_vcenter(const struct remote *r);
+
 /** Whether d is a disk of remote_open. */
 bool disk_is_remote(const struct disk *d);
 
 /** Bytes on the wire of a remote disk so far. */
 void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out);
 
+/** The same of all disks of a connection, closed ones too. */
+void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out);
+
+/** A disk is closed: its traffic counts, the connection knows it no more (for the transports). */
+void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out);
+
 /** VixDiskLib_PrepareForAccess and its kin; log in, do it, log out. */
 VixError remote_prepare_access(const struct remote_params *params, const char *identity, struct err *err);
 VixError remote_end_access(const struct remote_params *params, const char *identity, struct err *err);
+
+/** VixDiskLib_Cleanup: these transports leave nothing behind; proves that server and machine are there. */
+VixError remote_cleanup(const struct remote_params *params, struct err *err);
 
 /** A new disk on a datastore, to be the target of a clone. Types VMFS_FLAT, VMFS_THIN and what stands for them
  * (monolithic flat: thick; sparse, stream: thin); VIX_E_NOT_SUPPORTED for others. Overwrite removes an old one first.
@@ -61,7 +83,13 @@ VixError remote_list(struct remote *r, struct vim_inventory **ret_inventory, str
 /** The names of VixDiskLib_ListTransportModes; static. */
 const char *remote_transport_names(void);
 
-/* Configuration (see config.h): remote_read_config reads VMware's names of time-outs and buffers, the CA file, the
- * verification policy. */
+/** The fingerprints of a server's certificate, as text; port 0: 443. */
+VixError remote_thumbprint(const char *host, uint16_t port, unsigned timeout_ms, char *sha1, char *sha256,
+                           struct err *err);
+#define REMOTE_SHA1_SIZE (20 * 3)
+#define REMOTE_SHA256_SIZE (32 * 3)
+
+/** Ends what serves all connections; there is none any more. At VixDiskLib_Exit. */
+void remote_shutdown(void);
 
 #endif

@@ -618,7 +618,7 @@ static void test_callbacks_start_and_wait(void **state)
 /* ---- many threads ---- */
 
 #define THREADS 4
-#define ROUNDS 150
+#define ROUNDS 60
 #define REGION (CAPACITY / THREADS)
 
 static struct disk *shared;

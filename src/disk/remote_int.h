@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* remote_int.h - shared by remote*.c and transport.c only. */
+#ifndef VIXDISK_DISK_REMOTE_INT_H
+#define VIXDISK_DISK_REMOTE_INT_H
+
+#include <pthread.h>
+
+#include "disk/disk_int.h"
+#include "disk/remote.h"
+#include "disk/remote_config.h"
+
+/** An open disk, in the list of its connection. */
+struct remote_open_disk {
+    struct remote_open_disk *next;
+    struct disk *d;
+};
+
+struct remote {
+    struct vim_session *session;
+    struct remote_config config;
+    char *ca_file; /* config's, copied */
+    char *vmx_spec, *snapshot, *transports;
+    uint16_t nfc_port;
+    bool read_only;
+    pthread_mutex_t lock; /* for what follows */
+    char *vm;             /* reference, once it is known */
+    struct remote_open_disk *disks;
+    uint64_t closed_in, closed_out; /* traffic of closed disks */
+};
+
+/** What is asked for when a disk is opened. */
+struct remote_request {
+    const char *path;
+    uint32_t flags;    /* VIXDISKLIB_FLAG_OPEN_ */
+    bool read_only;    /* flags and connection taken together */
+    uint64_t capacity; /* bytes of a disk that was just made and belongs to no machine; 0: it belongs to one */
+};
+
+/** The machine of a connection. */
+VixError remote_vm(struct remote *r, char **ret_vm, struct err *err);
+
+/** Opens by NFC (remote_nfc.c). */
+VixError remote_open_nfc(struct remote *r, const struct remote_request *request, bool ssl, struct disk **ret_disk,
+                         struct err *err);
+
+/** Tries the transports of the connection in turn (transport.c). */
+VixError transport_open(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
+                        struct err *err);
+
+#endif

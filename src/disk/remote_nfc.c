@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* remote_nfc.c - the way from a path on a datastore to an open disk: the machine's hardware, a ticket, the NFC
+ * connection. What is needed to go it again, when a connection is lost, is kept with the disk. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "disk/disk_remote.h"
+#include "disk/remote_int.h"
+#include "nfc/client.h"
+
+/** How a disk was reached. */
+struct way {
+    struct remote *r;
+    char *path;
+    uint32_t flags;
+    bool read_only;
+    bool ssl;
+    char *vm;       /* NULL: the connection names none, and the disk belongs to none */
+    bool attached;  /* by us, for as long as it is open */
+    int32_t key;    /* of what was attached */
+    char *nfc_host; /* "name:port" of the last connection */
+};
+
+/** What the machine's hardware says of the disk. */
+struct finding {
+    bool found;
+    int32_t key;
+    int links;
+    VixDiskLibDiskType type;
+    char *host; /* of the machine */
+};
+
+static void way_free(struct way *w)
+{
+    free(w->path);
+    free(w->vm);
+    free(w->nfc_host);
+    free(w);
+}
+
+/* ---- finding ---- */
+
+static VixError look_for_disk(const struct way *w, struct finding *ret_finding, struct err *err)
+{
+    struct vim_vm *vm = NULL;
+    struct finding f = {.links = 1, .type = VIXDISKLIB_DISK_VMFS_FLAT};
+
+    if (w->vm == NULL) {
+        *ret_finding = f;
+        return VIX_OK;
+    }
+    VixError code = vim_read_vm(w->r->session, w->vm, w->r->snapshot, &vm, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    const struct vim_disk *d = vim_disk_by_path(vm, w->path);
+    if (d != NULL) {
+        f.found = true;
+        f.key = d->key;
+        f.links = d->file_count > 0 ? (int)d->file_count : 1;
+        f.type = d->thin ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT;
+    } else if (w->attached) {
+        f.found = true;
+        f.key = w->key;
+    }
+    if (vm->host != NULL && (f.host = alloc_text(vm->host, err)) == NULL) {
+        code = VIX_E_OUT_OF_MEMORY;
+    }
+    vim_vm_free(vm);
+    if (code == VIX_OK) {
+        *ret_finding = f;
+    }
+    return code;
+}
+
+/* ---- tickets ---- */
+
+static VixError datastore_ticket(const struct way *w, const char *host, struct vim_ticket **ret_ticket, struct err *err)
+{
+    CLEANUP_FREE char *name = alloc_text_n(w->path + 1, strcspn(w->path + 1, "]"), err);
+    CLEANUP_FREE char *moref = NULL;
+
+    if (name == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = vim_find_datastore(w->r->session, name, &moref, err);
+    return code == VIX_OK ? vim_get_ticket(w->r->session, VIM_TICKET_DATASTORE, moref, 0, host, ret_ticket, err) : code;
+}
+
+/** A fault of the call that gives tickets for any file may have to do with the machine's other files. */
+static VixError read_ticket(const struct way *w, const struct finding *f, struct vim_ticket **ret_ticket,
+                            struct err *err)
+{
+    struct vim_session *s = w->r->session;
+    VixError code = vim_get_ticket(s, VIM_TICKET_READ_VM, w->vm, 0, NULL, ret_ticket, err);
+
+    if (code == VIX_OK || !f->found || code == VIX_E_HOST_TCP_CONN_LOST || code == VIX_E_OUT_OF_MEMORY) {
+        return code;
+    }
+    log_news("%s: %s; a ticket for the one disk is asked for", w->path, err->text);
+    return vim_get_ticket(s, VIM_TICKET_READ_DISK, w->vm, f->key, f->host, ret_ticket, err);
+}
+
+static VixError get_ticket(const struct way *w, const struct finding *f, struct vim_ticket **ret_ticket,
+                           struct err *err)
+{
+    if (w->vm == NULL) {
+        return datastore_ticket(w, NULL, ret_ticket, err);
+    }
+    if (w->read_only) {
+        return read_ticket(w, f, ret_ticket, err);
+    }
+    if (f->found) {
+        return vim_get_ticket(w->r->session, VIM_TICKET_WRITE_DISK, w->vm, f->key, f->host, ret_ticket, err);
+    }
+    return datastore_ticket(w, f->host, ret_ticket, err);
+}
+
+/* ---- connecting ---- */
+
+static enum nfc_compression compression_of(uint32_t flags)
+{
+    if ((flags & VIXDISKLIB_FLAG_OPEN_COMPRESSION_ZLIB) != 0) {
+        return NFC_COMPRESS_ZLIB;
+    }
+    if ((flags & VIXDISKLIB_FLAG_OPEN_COMPRESSION_FASTLZ) != 0) {
+        return NFC_COMPRESS_FASTLZ;
+    }
+    return (flags & VIXDISKLIB_FLAG_OPEN_COMPRESSION_SKIPZ) != 0 ? NFC_COMPRESS_SKIPZ : NFC_COMPRESS_NONE;
+}
+
+/** The scheme of the address in the line that tells of an open disk, as VMware's library writes it. */
+static const char *scheme_of(const char *service)
+{
+    return service != NULL && strncmp(service, "vpxa", 4) == 0 ? "vpxa-nfc" : "ha-nfc";
+}
+
+/** The line that other programs read to learn the host: its beginning is that of VMware's library. */
+static void tell_link(const struct way *w, const struct vim_ticket *t, uint16_t port, uint64_t capacity)
+{
+    static const char *const prefix[] = {"", "ZLIB-", "FASTLZ-", "SKIPZ-"};
+
+    log_news("DISKLIB-LINK  : Opened '%s%s%s://%s@%s:%u' (0x%x): custom, %" PRIu64 " sectors / %" PRIu64 " GB.",
+             prefix[compression_of(w->flags)], scheme_of(t->service), w->ssl ? "ssl" : "", w->path, t->host,
+             (unsigned)port, w->read_only ? 0xeu : 0xau, capacity / SECTOR_SIZE, capacity >> 30);
+}
+
+static uint16_t port_of(const struct way *w, const struct vim_ticket *t)
+{
+    uint16_t port = w->r->nfc_port != 0 ? w->r->nfc_port : t->port;
+    return port != 0 ? port : NFC_PORT;
+}
+
+static VixError connect_with_ticket(const struct way *w, const struct vim_ticket *t, struct nfc_client **ret_client,
+                                    struct nfc_disk_info *ret_info, struct err *err)
+{
+    const struct remote_config *c = &w->r->config;
+    const struct nfc_connect how = {
+        .host = t->host,
+        .port = port_of(w, t),
+        .session_id = t->session_id,
+        .service = t->service,
+        .thumbprint = t->thumbprint,
+        .certificate = t->certificate,
+        .ssl = w->ssl,
+        .compression = compression_of(w->flags),
+        .buffer_size = c->buffer_size,
+        .buffer_count = c->buffer_count,
+        .connect_timeout_ms = c->connect_ms,
+        .handshake_timeout_ms = c->handshake_ms,
+        .read_timeout_ms = c->read_ms,
+        .write_timeout_ms = c->write_ms,
+        .path = w->path,
+        .read_only = w->read_only,
+        .single_link = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0,
+    };
+    return nfc_client_open(&how, ret_client, ret_info, err);
+}
+
+/** The whole way. @first tells of the open disk; it is the client's thread then. */
+static VixError go(struct way *w, bool first, struct finding *ret_finding, struct nfc_client **ret_client,
+                   struct nfc_disk_info *ret_info, struct err *err)
+{
+    struct finding f = {0};
+    struct vim_ticket *t = NULL;
+    VixError code = look_for_disk(w, &f, err);
+
+    if (code == VIX_OK) {
+        code = get_ticket(w, &f, &t, err);
+    }
+    if (code == VIX_OK && first) {
+        free(w->nfc_host);
+        w->nfc_host = alloc_printf(err, "%s:%u", t->host, (unsigned)port_of(w, t));
+        code = w->nfc_host != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+    }
+    if (code == VIX_OK) {
+        code = connect_with_ticket(w, t, ret_client, ret_info, err);
+    }
+    if (code == VIX_OK && first) {
+        tell_link(w, t, port_of(w, t), ret_info->capacity);
+    }
+    vim_ticket_free(t);
+    free(f.host);
+    f.host = NULL;
+    if (code == VIX_OK) {
+        *ret_finding = f;
+    }
+    return code;
+}
+
+/** For the queue of a disk that is read, after its connection was lost. */
+static VixError go_again(void *ctx, struct nfc_client **ret_client, struct err *err)
+{
+    struct way *w = ctx;
+    struct finding f;
+    struct nfc_disk_info info;
+
+    return go(w, false, &f, ret_client, &info, err);
+}
+
+/* ---- a disk that belongs to no machine ---- */
+
+static void detach(struct way *w)
+{
+    struct err err;
+
+    if (!w->attached) {
+        return;
+    }
+    w->attached = false;
+    err_init(&err);
+    if (vim_detach_disk(w->r->session, w->vm, w->key, &err) != VIX_OK) {
+        log_news("%s: the disk stays attached to %s: %s", w->path, w->vm, err.text);
+    }
+}
+
+/** Hosts that open no new disk with a ticket for the datastore open it when it is a machine's. */
+static bool may_help_to_attach(const struct way *w, const struct remote_request *request, VixError code)
+{
+    return w->vm != NULL && !w->read_only && request->capacity > 0 &&
+           (code == VIX_E_FILE_ACCESS_ERROR || code == VIX_E_FILE_READ_ONLY || code == VIX_E_NOT_SUPPORTED ||
+            code == VIX_E_FILE_ERROR || code == VIX_E_HOST_USER_PERMISSIONS);
+}
+
+static VixError go_attached(struct way *w, const struct remote_request *request, struct finding *ret_finding,
+                            struct nfc_client **ret_client, struct nfc_disk_info *ret_info, struct err *err)
+{
+    VixError code = vim_attach_disk(w->r->session, w->vm, request->path, request->capacity, &w->key, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    w->attached = true;
+    code = go(w, true, ret_finding, ret_client, ret_info, err);
+    if (code != VIX_OK) {
+        detach(w);
+    }
+    return code;
+}
+
+/* ---- the disk ---- */
+
+static void way_closed(void *ctx, struct disk *d, uint64_t in, uint64_t out)
+{
+    struct way *w = ctx;
+
+    detach(w);
+    remote_forget_disk(w->r, d, in, out);
+    way_free(w);
+}
+
+static VixError way_new(struct remote *r, const struct remote_request *request, bool ssl, struct way **ret_way,
+                        struct err *err)
+{
+    struct way *w = alloc_zero(sizeof *w, err);
+
+    if (w == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    w->r = r;
+    w->flags = request->flags;
+    w->read_only = request->read_only;
+    w->ssl = ssl;
+    w->path = alloc_text(request->path, err);
+    VixError code = w->path != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+    if (code == VIX_OK && (r->vmx_spec != NULL || request->capacity == 0)) {
+        code = remote_vm(r, &w->vm, err);
+    }
+    if (code != VIX_OK) {
+        way_free(w);
+        return code;
+    }
+    *ret_way = w;
+    return VIX_OK;
+}
+
+static VixError make_disk(struct way *w, const struct finding *f, struct nfc_client *client,
+                          const struct nfc_disk_info *info, struct disk **ret_disk, struct err *err)
+{
+    const struct remote_config *c = &w->r->config;
+    const struct disk_remote_params p = {
+        .queue = {.host = w->nfc_host,
+                  .path = w->path,
+                  .request_max = c->request_max,
+                  .depth = c->depth,
+                  .writable = !w->read_only,
+                  .reopen = go_again,
+                  .ctx = w,
+                  .reopen_ms = c->handshake_ms},
+        .ssl = w->ssl,
+        .links = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0 ? 1 : f->links,
+        .type = f->type,
+        .closed = way_closed,
+    };
+    return disk_remote_new(&p, client, info, ret_disk, err);
+}
+
+VixError remote_open_nfc(struct remote *r, const struct remote_request *request, bool ssl, struct disk **ret_disk,
+                         struct err *err)
+{
+    struct way *w = NULL;
+    struct finding f = {0};
+    struct nfc_client *client = NULL;
+    struct nfc_disk_info info;
+    VixError code = way_new(r, request, ssl, &w, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = go(w, true, &f, &client, &info, err);
+    if (code != VIX_OK && may_help_to_attach(w, request, code)) {
+        log_news("%s: %s; the disk is attached to %s meanwhile", request->path, err->text, w->vm);
+        code = go_attached(w, request, &f, &client, &info, err);
+    }
+    if (code == VIX_OK) {
+        code = make_disk(w, &f, client, &info, ret_disk, err);
+    }
+    if (code != VIX_OK) {
+        detach(w);
+        way_free(w);
+    }
+    return code;
+}
