@@ -39,8 +39,8 @@ void stream_copy_limits(struct stream *to, const struct stream *from)
         to->write_timeout_ms = from->write_timeout_ms;
     }
     if (to->deadline_ns != from->deadline_ns) {
-        to->deadline_ns = from->deadline_ns;
         to->deadline_ms = from->deadline_ms;
+        to->deadline_ns = from->deadline_ns;
     }
 }
 
@@ -103,8 +103,8 @@ VixError stream_read_line(struct stream *s, char *line, size_t size, struct err 
 
 void stream_set_deadline(struct stream *s, unsigned ms)
 {
-    s->deadline_ns = ms > 0 ? net_now_ns() + ms * NET_NS_PER_MS : 0;
     s->deadline_ms = ms;
+    s->deadline_ns = ms > 0 ? net_now_ns() + ms * NET_NS_PER_MS : 0;
 }
 
 void stream_close(struct stream *s)

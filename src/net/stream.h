@@ -29,12 +29,13 @@ struct stream_ops {
 /** An open stream; the maker's own members follow. */
 struct stream {
     const struct stream_ops *ops;
-    char *peer;                /* "host:port", for messages */
-    unsigned read_timeout_ms;  /* longest wait for the next byte to arrive; 0: none */
-    unsigned write_timeout_ms; /* longest wait for the peer to take a byte; 0: none */
-    uint64_t deadline_ns;      /* CLOCK_MONOTONIC moment at which every wait ends, for handshakes; 0: none */
-    unsigned deadline_ms;      /* how long that was when it was set, for messages */
-    _Atomic uint64_t bytes_in; /* of this layer */
+    char *peer; /* "host:port", for messages */
+    /* Limits may be changed at any moment; a wait that runs keeps those it began with. */
+    _Atomic unsigned read_timeout_ms;  /* longest wait for the next byte to arrive; 0: none */
+    _Atomic unsigned write_timeout_ms; /* longest wait for the peer to take a byte; 0: none */
+    _Atomic uint64_t deadline_ns;      /* CLOCK_MONOTONIC moment at which every wait ends, for handshakes; 0: none */
+    _Atomic unsigned deadline_ms;      /* how long that was when it was set, for messages */
+    _Atomic uint64_t bytes_in;         /* of this layer */
     _Atomic uint64_t bytes_out;
 };
 
@@ -51,7 +52,7 @@ VixError stream_write(struct stream *s, const void *buf, size_t len, struct err 
  * NUL terminated. A longer line than size - 1 is VIX_E_HOST_NETBLKDEV_HANDSHAKE. */
 VixError stream_read_line(struct stream *s, char *line, size_t size, struct err *err);
 
-/** Sets the deadline to so many milliseconds from now; 0: none. Not while another thread is in a call. */
+/** Sets the deadline to so many milliseconds from now; 0: none. */
 void stream_set_deadline(struct stream *s, unsigned ms);
 
 /** Closes and frees; NULL is harmless. */

@@ -142,7 +142,8 @@ static VixError tcp_readv(struct stream *s, const struct iovec *iov, int iov_cou
         *ret_len = take_unread(t, iov, iov_count);
         return VIX_OK;
     }
-    if (s->deadline_ns != 0 && net_now_ns() >= s->deadline_ns) { /* also for a peer that never stops sending */
+    const uint64_t deadline = s->deadline_ns;
+    if (deadline != 0 && net_now_ns() >= deadline) { /* also for a peer that never stops sending */
         return timed_out(t, true, true, 0, err);
     }
     memcpy(&message.msg_iov, &iov, sizeof iov); /* recvmsg does not change the pieces themselves */
