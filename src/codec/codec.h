@@ -36,6 +36,9 @@ void inflate_coder_free(struct inflate_coder *coder);
 bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
                         size_t *ret_len);
 
+/** Inflates one zlib stream that is the whole of in and makes exactly out_len bytes; false if it is anything else. */
+bool inflate_exact(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len);
+
 /** Whether all bytes are zero. Any alignment, any length. At the speed of memory. */
 bool bytes_are_zero(const void *buf, size_t len);
 

@@ -191,3 +191,13 @@ bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_l
     *ret_len = made;
     return true;
 }
+
+bool inflate_exact(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len)
+{
+    size_t used;
+    size_t made;
+
+    return libdeflate_zlib_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made) ==
+               LIBDEFLATE_SUCCESS &&
+           used == in_len && made == out_len;
+}
