@@ -18,6 +18,7 @@ enum nfc_compression {
 
 /** Error numbers of AIO messages. */
 enum nfc_error_code {
+    NFC_ERROR_OTHER = 1, /* the text tells */
     NFC_ERROR_BAD_PARAMETER = 2,
     NFC_ERROR_NO_MEMORY = 5,
     NFC_ERROR_UNSUPPORTED = 7,

@@ -74,13 +74,15 @@ struct nfc_serve {
     unsigned handshake_timeout_ms;     /* banner to OPEN_FILE's answer */
     unsigned idle_timeout_ms;          /* without any request; 0: none */
     unsigned write_timeout_ms;         /* a client that does not take its answers */
-    uint32_t in_flight_max;            /* requests */
-    uint64_t memory_max;               /* bytes of buffers of this connection */
+    uint32_t in_flight_max;            /* requests; 0: 64 */
+    uint64_t memory_max;               /* bytes of buffers of this connection; 0: 32 MiB; at least 8 MiB */
     const struct nfc_test_knobs *test; /* NULL: none */
 };
 
-/** Serves a connection until it ends; the stream is closed. VIX_OK when the client ended the session in order; else
- * what ended it, for the log. */
+/** Serves a connection until it ends; the stream is closed. Without an identity there is no TLS at all (tests). Disks
+ * are served by AIO only: the synchronous FSSRVR messages of ESXi 6.0, and transfers of whole files, are answered with
+ * a classic ERROR. A fragment of an answer has at most 256 KiB, less if the client's buffers are smaller. VIX_OK when
+ * the client ended the session in order; else what ended it, for the log. */
 VixError nfc_serve(struct stream *s, const struct nfc_serve *how, struct err *err);
 
 #endif
