@@ -22,6 +22,7 @@
 
 #define TCP_IOV_MAX 64 /* pieces for one system call */
 #define TCP_BACKLOG 128
+#define TICK_MS 10 /* the kernel's count of time is coarse: never too early */
 
 struct tcp {
     struct stream base;
@@ -29,6 +30,7 @@ struct tcp {
     atomic_bool shut;
     uint8_t *unread; /* put back by the layer above; NULL: none */
     size_t unread_off, unread_len;
+    unsigned socket_read_ms, socket_write_ms; /* what the socket waits by itself; the reader's, the writer's */
 };
 
 static const struct stream_ops tcp_ops;
@@ -112,6 +114,44 @@ static VixError wait_ready(struct tcp *t, short events, struct err *err)
     return timed_out(t, reading, by_deadline, limit_ms, err);
 }
 
+/** How to call recvmsg or sendmsg: 0, waiting as long as the stream allows, or without waiting. *socket_ms is what the
+ * socket's own time-out is. */
+static int wait_flags(struct tcp *t, int option, unsigned limit_ms, unsigned *socket_ms)
+{
+    if (t->base.deadline_ns != 0) {
+        return MSG_DONTWAIT;
+    }
+    if (limit_ms != *socket_ms) {
+        const uint64_t ms = limit_ms > 0 ? (uint64_t)limit_ms + TICK_MS : 0;
+        const struct timeval wait = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+        if (setsockopt(t->fd, SOL_SOCKET, option, &wait, sizeof wait) != 0) {
+            return MSG_DONTWAIT;
+        }
+        *socket_ms = limit_ms;
+    }
+    return 0;
+}
+
+/** After a call that had nothing to do: 0 to call again, else the time is up. *flags is changed. */
+static VixError wait_again(struct tcp *t, short events, int *flags, struct err *err)
+{
+    const bool reading = events == POLLIN;
+
+    if (errno == EINTR) {
+        *flags = MSG_DONTWAIT; /* the call would begin to wait anew: a signal now and then, and it would never end */
+        return VIX_OK;
+    }
+    if ((*flags & MSG_DONTWAIT) == 0 && !atomic_load(&t->shut)) {
+        return timed_out(t, reading, false, reading ? t->base.read_timeout_ms : t->base.write_timeout_ms, err);
+    }
+    return wait_ready(t, events, err);
+}
+
+static bool nothing_done(int errnum)
+{
+    return errnum == EAGAIN || errnum == EWOULDBLOCK || errnum == EINTR;
+}
+
 /* ---- reading ---- */
 
 /** Takes from what was put back. */
@@ -147,8 +187,9 @@ static VixError tcp_readv(struct stream *s, const struct iovec *iov, int iov_cou
         return timed_out(t, true, true, 0, err);
     }
     memcpy(&message.msg_iov, &iov, sizeof iov); /* recvmsg does not change the pieces themselves */
+    int flags = wait_flags(t, SO_RCVTIMEO, s->read_timeout_ms, &t->socket_read_ms);
     for (;;) {
-        ssize_t n = recvmsg(t->fd, &message, MSG_DONTWAIT);
+        ssize_t n = recvmsg(t->fd, &message, flags);
         if (n >= 0) {
             if (n == 0 && atomic_load(&t->shut)) {
                 return ended_here(t, err);
@@ -157,13 +198,12 @@ static VixError tcp_readv(struct stream *s, const struct iovec *iov, int iov_cou
             *ret_len = (size_t)n;
             return VIX_OK;
         }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            VixError result = wait_ready(t, POLLIN, err);
-            if (result != VIX_OK) {
-                return result;
-            }
-        } else if (errno != EINTR) {
+        if (!nothing_done(errno)) {
             return atomic_load(&t->shut) ? ended_here(t, err) : lost(t, err, errno, "reading fails");
+        }
+        VixError result = wait_again(t, POLLIN, &flags, err);
+        if (result != VIX_OK) {
+            return result;
         }
     }
 }
@@ -205,17 +245,14 @@ VixError tcp_unread(struct stream *s, const void *data, size_t len, struct err *
 /* ---- writing ---- */
 
 /** Sends pieces of which the first may be changed; what is left of them is in *iov and *iov_count. */
-static VixError send_some(struct tcp *t, struct iovec **iov, int *iov_count, struct err *err)
+static VixError send_some(struct tcp *t, struct iovec **iov, int *iov_count, int *flags, struct err *err)
 {
     struct msghdr message = {.msg_iov = *iov, .msg_iovlen = (size_t)*iov_count};
-    ssize_t n = sendmsg(t->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = sendmsg(t->fd, &message, *flags | MSG_NOSIGNAL);
 
     if (n < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return wait_ready(t, POLLOUT, err);
-        }
-        if (errno == EINTR) {
-            return VIX_OK;
+        if (nothing_done(errno)) {
+            return wait_again(t, POLLOUT, flags, err);
         }
         return atomic_load(&t->shut) ? ended_here(t, err) : lost(t, err, errno, "writing fails");
     }
@@ -234,6 +271,7 @@ static VixError send_some(struct tcp *t, struct iovec **iov, int *iov_count, str
 static VixError tcp_writev(struct stream *s, const struct iovec *iov, int iov_count, struct err *err)
 {
     struct tcp *t = (struct tcp *)s;
+    int flags = wait_flags(t, SO_SNDTIMEO, s->write_timeout_ms, &t->socket_write_ms);
 
     while (iov_count > 0) {
         struct iovec pieces[TCP_IOV_MAX];
@@ -243,7 +281,7 @@ static VixError tcp_writev(struct stream *s, const struct iovec *iov, int iov_co
         iov += count;
         iov_count -= count;
         while (count > 0) {
-            VixError result = send_some(t, &next, &count, err);
+            VixError result = send_some(t, &next, &count, &flags, err);
             if (result != VIX_OK) {
                 return result;
             }
@@ -288,7 +326,7 @@ static bool prepare_socket(int fd)
     const int on = 1;
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         return false;
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections: addresses, time-outs, lines, thumbprints, whose certificate is accepted. */
+#include <signal.h>
+#include <stdatomic.h>
+
 #include "net_util.h"
 
 /* ---- thumbprints ---- */
@@ -176,6 +179,51 @@ static void time_outs(void **state)
     stream_close(a);
 }
 
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+static atomic_bool enough;
+
+static void *send_signals(void *arg)
+{
+    const pthread_t *thread = arg;
+
+    for (unsigned i = 0; i < 500 && !atomic_load(&enough); i++) {
+        nap(10);
+        (void)pthread_kill(*thread, SIGUSR1);
+    }
+    return NULL;
+}
+
+/** A program's signals, which come more often than a time-out ends, do not make it longer. */
+static void time_out_among_signals(void **state)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction old;
+    struct stream *a, *b;
+    pthread_t self = pthread_self();
+    pthread_t thread;
+    char c;
+
+    (void)state;
+    make_pair(&a, &b);
+    assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
+    assert_int_equal(pthread_create(&thread, NULL, send_signals, &self), 0);
+    a->read_timeout_ms = 60;
+    uint64_t begin = now_ms();
+    assert_int_equal(stream_read(a, &c, 1, &err), VIX_E_HOST_TCP_CONN_LOST);
+    uint64_t took = now_ms() - begin;
+    atomic_store(&enough, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
+    assert_text(" 60 ms");
+    assert_true(took >= 60 && took < 3000);
+    stream_close(a);
+    stream_close(b);
+}
+
 static void shutdown_tcp(void **state)
 {
     struct stream *a, *b;
@@ -349,12 +397,19 @@ static void fetch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(thumbprint_texts),  cmocka_unit_test(connect_failures),
-        cmocka_unit_test(connect_times_out), cmocka_unit_test(lines),
-        cmocka_unit_test(line_limits),       cmocka_unit_test(time_outs),
-        cmocka_unit_test(shutdown_tcp),      cmocka_unit_test(identities),
-        cmocka_unit_test(policy_thumbprint), cmocka_unit_test(policy_certificate),
-        cmocka_unit_test(policy_chain),      cmocka_unit_test(fetch),
+        cmocka_unit_test(thumbprint_texts),
+        cmocka_unit_test(connect_failures),
+        cmocka_unit_test(connect_times_out),
+        cmocka_unit_test(lines),
+        cmocka_unit_test(line_limits),
+        cmocka_unit_test(time_outs),
+        cmocka_unit_test(time_out_among_signals),
+        cmocka_unit_test(shutdown_tcp),
+        cmocka_unit_test(identities),
+        cmocka_unit_test(policy_thumbprint),
+        cmocka_unit_test(policy_certificate),
+        cmocka_unit_test(policy_chain),
+        cmocka_unit_test(fetch),
     };
     return cmocka_run_group_tests_name("net", tests, set_up, tear_down);
 }
