@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "disk/disk_int.h"
+#include "disk/read_ahead.h"
 #include "disk/remote.h"
 
 #define CHUNK_SECTORS 128u          /* the least that hosts tell apart */
@@ -39,6 +40,7 @@ struct map_walk {
 struct disk_remote {
     struct disk base;
     struct queue *queue;
+    struct read_ahead *ahead; /* of a disk that is only read */
     struct disk_remote_params params;
     struct nfc_disk_info info;
     _Atomic uint64_t writes; /* begun so far */
@@ -57,7 +59,10 @@ static struct disk_remote *remote_of(struct disk *d)
 
 static VixError nbd_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
 {
-    return queue_run(remote_of(d)->queue, false, sector, nsectors, buf, err);
+    struct disk_remote *r = remote_of(d);
+
+    return r->ahead != NULL ? read_ahead_read(r->ahead, sector, nsectors, buf, err)
+                            : queue_run(r->queue, false, sector, nsectors, buf, err);
 }
 
 static VixError nbd_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
@@ -400,6 +405,7 @@ static VixError nbd_close(struct disk *d, struct err *err)
     if (d->writable && atomic_load(&r->writes) > 0) {
         code = nbd_flush(d, err);
     }
+    read_ahead_free(r->ahead);
     queue_traffic(r->queue, &in, &out);
     queue_free(r->queue);
     r->params.closed(r->params.queue.ctx, d, in, out);
@@ -430,7 +436,11 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
         return VIX_E_OUT_OF_MEMORY;
     }
     VixError code = queue_new(&params->queue, client, &r->queue, err);
+    if (code == VIX_OK && !params->queue.writable) {
+        code = read_ahead_new(r->queue, info->capacity / SECTOR_SIZE, &r->ahead, err);
+    }
     if (code != VIX_OK) {
+        queue_free(r->queue);
         free(r);
         free(path);
         return code;

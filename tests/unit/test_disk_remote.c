@@ -378,6 +378,125 @@ static void test_pieces(void **state)
     free(buf);
 }
 
+/** Reads the sectors from first to end in pieces; returns how often that failed. */
+static unsigned read_in_order(struct disk *d, uint64_t first, uint64_t end, uint64_t nsectors)
+{
+    uint8_t *buf = malloc(nsectors * 512);
+    unsigned failures = 0;
+
+    for (uint64_t at = first; at < end; at += nsectors) {
+        uint64_t n = end - at < nsectors ? end - at : nsectors;
+        if (disk_read(d, at, n, buf, &err) != VIX_OK) {
+            failures++;
+        } else {
+            assert_memory_equal(buf, host.image + at * 512, n * 512);
+        }
+    }
+    free(buf);
+    return failures;
+}
+
+static void test_read_ahead(void **state)
+{
+    static const uint64_t sizes[] = {1, 127, 2048, 5000, 2048 * 16, 2048 * 17};
+    struct disk *d = open_disk("ahead", false, MIB, 16);
+    const uint64_t capacity = CAPACITY / 512;
+    uint8_t buf[512];
+
+    (void)state;
+    /* the steps ahead are asked for at once, the more the longer a reader goes on, and each byte once */
+    assert_int_equal(read_in_order(d, 0, 8 * 2048, 2048), 0);
+    assert_int_equal(requests(), 7 + 8);
+    assert_int_equal(read_in_order(d, 8 * 2048, capacity, 2048), 0);
+    assert_int_equal(requests(), CAPACITY / MIB);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint64_t end = sizes[i] < 100 ? 20000 : capacity;
+        assert_int_equal(read_in_order(d, 3, end, sizes[i]), 0);
+    }
+    /* places here and there have nothing fetched ahead of them */
+    host.requests = 0;
+    for (uint64_t i = 0; i < 100; i++) {
+        uint64_t at = i * 2654435761u % capacity;
+        assert_int_equal(disk_read(d, at, 1, buf, &err), VIX_OK);
+        assert_memory_equal(buf, host.image + at * 512, 512);
+    }
+    assert_int_equal(host.requests, 100);
+    close_disk(d, VIX_OK);
+}
+
+/** A reader that leaves, or meets a bad place, while bytes are on their way. */
+static void test_read_ahead_left(void **state)
+{
+    struct disk *d = open_disk("ahead-left", false, MIB, 16);
+
+    (void)state;
+    host.bad_off = 20 * MIB + 700;
+    assert_int_equal(read_in_order(d, 0, CAPACITY / 512, 128), 1);
+    assert_int_equal(read_in_order(d, 0, 12 * 2048, 2048), 0);
+    set_hold(true);
+    unsigned before = requests();
+    assert_int_equal(read_in_order(d, 12 * 2048, 13 * 2048, 2048), 0); /* was fetched before */
+    await_requests(before + 2); /* one for what was taken, one more as the reader goes on */
+    set_hold(false);
+    assert_int_equal(read_in_order(d, 30 * 2048, 32 * 2048, 100), 0);
+    assert_int_equal(read_in_order(d, 7 * 2048, 19 * 2048, 2048), 0);
+    host.cut_after = 3;
+    assert_int_equal(read_in_order(d, 0, 12 * 2048, 2048), 0);
+    assert_int_equal(host.reopened, 1);
+    close_disk(d, VIX_OK); /* with bytes on their way */
+}
+
+/** A disk that is written is never read ahead. */
+static void test_no_read_ahead(void **state)
+{
+    struct disk *d = open_disk("no-ahead", true, MIB, 16);
+
+    (void)state;
+    assert_int_equal(read_in_order(d, 0, CAPACITY / 512, 2048), 0);
+    assert_int_equal(host.most, 1);
+    close_disk(d, VIX_OK);
+}
+
+struct order_reader {
+    pthread_t thread;
+    struct disk *d;
+    uint64_t first;
+    unsigned failures;
+};
+
+static void *order_thread(void *arg)
+{
+    struct order_reader *r = arg;
+    uint8_t *buf = malloc(MIB);
+
+    for (uint64_t at = r->first; at < CAPACITY / 512; at += 1000) {
+        uint64_t n = CAPACITY / 512 - at < 1000 ? CAPACITY / 512 - at : 1000;
+        struct err e;
+        if (disk_read(r->d, at, n, buf, &e) != VIX_OK || memcmp(buf, host.image + at * 512, n * 512) != 0) {
+            r->failures++;
+        }
+    }
+    free(buf);
+    return NULL;
+}
+
+static void test_read_ahead_threads(void **state)
+{
+    struct disk *d = open_disk("ahead-threads", false, MIB, 16);
+    struct order_reader readers[4];
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        readers[i] = (struct order_reader){.d = d, .first = i * 7777};
+        assert_int_equal(pthread_create(&readers[i].thread, NULL, order_thread, &readers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        (void)pthread_join(readers[i].thread, NULL);
+        assert_int_equal(readers[i].failures, 0);
+    }
+    close_disk(d, VIX_OK);
+}
+
 struct background {
     _Atomic unsigned done;
     _Atomic VixError last;
@@ -774,6 +893,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_ahead, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_ahead_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_read_ahead, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_ahead_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlaps_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(test_host_without_memory, setup, teardown),
