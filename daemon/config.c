@@ -49,6 +49,7 @@ static const struct key keys[] = {
     TEXT("name", name),
     PATH("certificate", certificate),
     PATH("key", key),
+    TEXT("user", run_as),
     PORT("port", port, 443),
     PORT("nfc-port", nfc_port, 902),
     LIMIT("connections", connections, 1, 65536, 128),
@@ -57,8 +58,8 @@ static const struct key keys[] = {
     LIMIT("sessions", sessions, 1, 65536, 256),
     LIMIT("tickets", tickets, 1, 65536, 1024),
     LIMIT("requests", requests, 1, 4096, 64),
-    LIMIT("connection-memory-mib", connection_memory, 4, 4096, 64),
-    LIMIT("memory-mib", memory, 4, 1 << 20, 1024),
+    LIMIT("connection-memory-mib", connection_memory, 8, 4096, 64),
+    LIMIT("memory-mib", memory, 8, 1 << 20, 1024),
     LIMIT("request-body-kib", request_body, 4, 65536, 256),
     LIMIT("threads", threads, 0, 256, 0),
     LIMIT("idle-seconds", idle, 0, 7 * 86400, 3600),
@@ -429,5 +430,6 @@ void host_config_done(struct host_config *config)
     free(config->name);
     free(config->certificate);
     free(config->key);
+    free(config->run_as);
     *config = (struct host_config){0};
 }

@@ -12,11 +12,18 @@
 #include "base/cleanup.h"
 #include "daemon/users.h"
 
+/** A listing that goes on; number 0: none. */
+struct listing {
+    unsigned number;
+    char *text;
+    size_t len, next;
+};
+
 struct slot {
-    bool used;
     uint64_t last_ms;
     struct session session;
-    unsigned last_number; /* of a view or task */
+    unsigned last_number; /* of a view, task or listing */
+    struct listing listings[SESSION_LISTINGS_MAX];
     struct session_view views[SESSION_VIEWS_MAX];
     struct session_task tasks[SESSION_TASKS_MAX];
 };
@@ -57,6 +64,9 @@ VixError sessions_new(size_t max, uint64_t idle_ms, struct sessions **ret_sessio
 static void drop(struct slot **slot)
 {
     if (*slot != NULL) {
+        for (size_t i = 0; i < SESSION_LISTINGS_MAX; i++) {
+            free((*slot)->listings[i].text);
+        }
         explicit_bzero(*slot, sizeof **slot);
         free(*slot);
         *slot = NULL;
@@ -242,4 +252,46 @@ bool session_get_task(struct sessions *s, const char *token, unsigned number, st
     }
     *ret_task = *task;
     return true;
+}
+
+bool session_add_listing(struct sessions *s, const char *token, const char *text, size_t len, size_t next,
+                         unsigned *ret_number)
+{
+    char *copy = len <= SESSION_LISTING_BYTES ? alloc_text_n(text, len, NULL) : NULL;
+    SCOPED_LOCK(&s->lock);
+    struct slot **slot = copy != NULL ? find_locked(s, token) : NULL;
+
+    if (slot == NULL) {
+        free(copy);
+        return false;
+    }
+    struct listing *oldest = &(*slot)->listings[0];
+    for (size_t i = 0; i < SESSION_LISTINGS_MAX; i++) {
+        if ((*slot)->listings[i].number < oldest->number) { /* 0: free */
+            oldest = &(*slot)->listings[i];
+        }
+    }
+    free(oldest->text);
+    *oldest = (struct listing){.number = ++(*slot)->last_number, .text = copy, .len = len, .next = next};
+    *ret_number = oldest->number;
+    return true;
+}
+
+bool session_take_listing(struct sessions *s, const char *token, unsigned number, char **ret_text, size_t *ret_len,
+                          size_t *ret_next)
+{
+    SCOPED_LOCK(&s->lock);
+    struct slot **slot = number != 0 ? find_locked(s, token) : NULL;
+
+    for (size_t i = 0; slot != NULL && i < SESSION_LISTINGS_MAX; i++) {
+        struct listing *l = &(*slot)->listings[i];
+        if (l->number == number) {
+            *ret_text = l->text;
+            *ret_len = l->len;
+            *ret_next = l->next;
+            *l = (struct listing){0};
+            return true;
+        }
+    }
+    return false;
 }

@@ -11,9 +11,11 @@
 
 #include "daemon/config.h"
 
-#define SESSION_TOKEN_LEN 40u /* hexadecimal: 160 random bits */
-#define SESSION_VIEWS_MAX 32u /* container views of a session; the oldest goes */
-#define SESSION_TASKS_MAX 32u /* results of tasks of a session; the oldest goes */
+#define SESSION_TOKEN_LEN 40u   /* hexadecimal: 160 random bits */
+#define SESSION_VIEWS_MAX 32u   /* container views of a session; the oldest goes */
+#define SESSION_TASKS_MAX 32u   /* results of tasks of a session; the oldest goes */
+#define SESSION_LISTINGS_MAX 4u /* of a session that go on; the oldest goes */
+#define SESSION_LISTING_BYTES 16384u
 #define SESSION_TYPE_MAX 40u
 #define SESSION_TEXT_MAX 512u
 
@@ -61,5 +63,13 @@ void session_remove_view(struct sessions *s, const char *token, unsigned number)
 /** The same for tasks. */
 bool session_add_task(struct sessions *s, const char *token, struct session_task *task);
 bool session_get_task(struct sessions *s, const char *token, unsigned number, struct session_task *ret_task);
+
+/** Keeps a listing that goes on at its next-th object: the text that asked for it, at most SESSION_LISTING_BYTES.
+ * *ret_number: what to take it by. */
+bool session_add_listing(struct sessions *s, const char *token, const char *text, size_t len, size_t next,
+                         unsigned *ret_number);
+/** Takes it: it is gone. The text is the caller's. */
+bool session_take_listing(struct sessions *s, const char *token, unsigned number, char **ret_text, size_t *ret_len,
+                          size_t *ret_next);
 
 #endif

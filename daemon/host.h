@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* host.h - the disk host as its threads see it: what is made at the start and stays until the end. */
+#ifndef VIXDISKD_HOST_H
+#define VIXDISKD_HOST_H
+
+#include "daemon/config.h"
+#include "daemon/datastore.h"
+#include "daemon/sessions.h"
+#include "daemon/tickets.h"
+#include "net/thumbprint.h"
+#include "net/tls.h"
+#include "nfc/server.h"
+
+struct host {
+    struct host_config config;
+    struct datastores stores;
+    struct sessions *sessions;
+    struct tickets *tickets;
+    struct tls_identity *identity;
+    char thumbprint[THUMBPRINT_TEXT_MAX]; /* SHA-1, as tickets tell it */
+    uint16_t port, nfc_port;              /* as bound */
+    struct nfc_test_knobs knobs;          /* zeros, but in tests */
+};
+
+/** The host's end of NFC: what tickets allow, and disks of datastores. The host is a struct host. */
+extern const struct nfc_host_ops host_nfc_ops;
+
+/** Makes a disk at "[ds] vm/x.vmdk"; the path was parsed. VIX_E_FILE_NAME_INVALID for names that no disk has. */
+VixError host_create_disk(const struct datastore *ds, const char *path, VixDiskLibDiskType type,
+                          VixDiskLibAdapterType adapter, uint32_t hw_version, uint64_t capacity, struct err *err);
+
+#endif
