@@ -273,8 +273,11 @@ VixError ops_check(struct store_fs *fs, const char *path, uint32_t flags, check_
                    struct check_summary *ret_summary, struct err *err)
 {
     struct check c = {.fs = fs, .flags = flags, .func = func, .ctx = ctx};
-    VixError code = check_chain(&c, path, err);
+    VixError code = link_check_name(fs, path, err);
 
+    if (code == VIX_OK) {
+        code = check_chain(&c, path, err);
+    }
     problem_list_clear(&c.list);
     *ret_summary = c.sum;
     return code == VIX_OK ? verdict(&c, path, err) : code;

@@ -45,7 +45,7 @@ static VixError look_at(void *ctx, const char *name, struct err *err)
     struct search *s = ctx;
     CLEANUP_FREE char *path = NULL;
 
-    if (s->child != NULL || !text_ends_with(name, ".vmdk")) {
+    if (s->child != NULL || !text_ends_with(name, ".vmdk") || store_path_is_temporary(name)) {
         return VIX_OK;
     }
     path = store_path_beside(s->parent, name, err);

@@ -97,24 +97,40 @@ static VixError copy_down(struct commit *m, struct err *err)
     return code == VIX_OK ? chain_flush(m->parent, err) : code;
 }
 
-/** The descriptor goes first: a child without all of its extents must not be found. */
-static VixError remove_child(struct commit *m, struct err *err)
+/** From the moment at which the descriptor has another name the child is no disk any more, and what is left of it, if
+ * this is cut short, can be told by that name and removed as a disk is. */
+static VixError remove_under(struct commit *m, const char *temp_path, struct err *err)
 {
-    struct link_files lf;
-    VixError code = link_files_load(m->fs, m->child_path, &lf, err);
+    VixError code = m->fs->ops->rename_new(m->fs, m->child_path, temp_path, err);
 
-    if (code != VIX_OK) {
-        return code;
-    }
-    code = m->fs->ops->unlink(m->fs, m->child_path, err);
     if (code == VIX_OK) {
         code = m->fs->ops->sync_folder(m->fs, m->child_path, err);
     }
     if (code == VIX_OK) {
         code = chain_renew_cid(m->parent, err); /* other children, elsewhere, must notice */
     }
+    return code;
+}
+
+/** A child without all of its extents must not be found, nor extents without a descriptor that tells of them. */
+static VixError remove_child(struct commit *m, struct err *err)
+{
+    struct link_files lf;
+    CLEANUP_FREE char *temp_path = link_files_temp_name(m->child_path, err);
+    VixError code = temp_path != NULL ? link_files_load(m->fs, m->child_path, &lf, err) : VIX_E_OUT_OF_MEMORY;
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = remove_under(m, temp_path, err);
     if (code == VIX_OK && !lf.outside) {
         code = link_files_remove_extents(m->fs, &lf, err);
+    }
+    if (code == VIX_OK) {
+        code = m->fs->ops->unlink(m->fs, temp_path, err);
+    }
+    if (code == VIX_OK) {
+        code = m->fs->ops->sync_folder(m->fs, temp_path, err);
     }
     link_files_done(&lf);
     return code;

@@ -147,7 +147,9 @@ static VixError make_vmdk(struct convert *c, struct disk **ret_dst, struct err *
     if (code != VIX_OK) {
         return code;
     }
-    code = disk_open_local(c->fs, c->temp_path, 0, &c->target->tuning, ret_dst, err);
+    struct chain_tuning tuning = c->target->tuning;
+    tuning.unfinished = true;
+    code = disk_open_local(c->fs, c->temp_path, 0, &tuning, ret_dst, err);
     if (code != VIX_OK) {
         remove_vmdk(c);
     }

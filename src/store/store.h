@@ -178,4 +178,8 @@ const char *store_path_base(const char *path);
 /** The folder part ("." if none), freed by the caller. */
 char *store_path_folder(const char *path, struct err *err);
 
+/** Whether a name is one of those that files have while they are made or removed: "NAME.tmp-1a2b3c" (it was to take the
+ * place of NAME) or "x.part-1a2b3c4d.vmdk" (a disk that was to become x.vmdk, or that x.vmdk was). */
+bool store_path_is_temporary(const char *path);
+
 #endif

@@ -75,10 +75,11 @@ struct chain_run {
     uint64_t file_off;      /* bytes; RUN_DATA, RUN_CODED */
 };
 
-/** What streamOptimized writing needs to know; zeros are the defaults. */
+/** What an open may have to know of what comes; zeros are the defaults. */
 struct chain_tuning {
-    int level; /* deflate level, 0: CODEC_LEVEL_DEFAULT; -1: stored */
+    int level; /* streamOptimized writing: deflate level, 0: CODEC_LEVEL_DEFAULT; -1: stored */
     unsigned threads;
+    bool unfinished; /* the name is a temporary one: the caller is making the disk */
 };
 
 /** Opens the disk whose descriptor (or single file) is path. @tuning may be NULL.

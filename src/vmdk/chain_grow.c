@@ -186,25 +186,56 @@ static VixError fill_new(const struct growing *g, struct store *s, uint64_t nsec
                                                    : lengthen(g, s, 0, nsectors, err);
 }
 
+/** New extents have temporary names at first, so that what is found under the name of an extent is complete. */
 static VixError make_new_extents(struct growing *g, struct err *err)
 {
-    struct store_fs *fs = g->l->fs;
     VixError code = VIX_OK;
 
     for (size_t i = g->l->desc->extent_count; code == VIX_OK && i < g->changed->extent_count; i++) {
         struct store *s = NULL;
-        char *path = layout_extent_name(g->l->real_path, g->layout, i, err);
-        code = path == NULL ? VIX_E_OUT_OF_MEMORY
-                            : fs->ops->create(fs, path, STORE_LOCK, g->l->extents[0].store->mode, &s, err);
+        CLEANUP_FREE char *path = layout_extent_name(g->l->real_path, g->layout, i, err);
+        code = path == NULL
+                   ? VIX_E_OUT_OF_MEMORY
+                   : link_create_temp(g->l, path, g->l->extents[0].store->mode, &g->made[g->made_count], &s, err);
         if (code != VIX_OK) {
-            free(path);
             return code;
         }
-        g->made[g->made_count++] = path;
+        g->made_count++;
         code = fill_new(g, s, g->changed->extents[i].nsectors, err);
         store_close(s);
     }
-    return code == VIX_OK && g->made_count > 0 ? fs->ops->sync_folder(fs, g->l->real_path, err) : code;
+    return code;
+}
+
+/** Gives a new extent its name. What an earlier grow has left there gives way; anything else stays. */
+static VixError name_new_extent(struct growing *g, size_t index, struct err *err)
+{
+    struct store_fs *fs = g->l->fs;
+    char **made = &g->made[index - g->l->desc->extent_count];
+    CLEANUP_FREE char *path = layout_extent_name(g->l->real_path, g->layout, index, err);
+
+    if (path == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = fs->ops->rename_new(fs, *made, path, err);
+    if (code == VIX_E_FILE_ALREADY_EXISTS && grow_is_leftover(fs, path, g->layout->extent_type == EXTENT_SPARSE)) {
+        code = fs->ops->rename(fs, *made, path, err);
+    }
+    if (code == VIX_OK) {
+        free(*made);
+        *made = TAKE_PTR(path);
+    }
+    return code;
+}
+
+static VixError name_new_extents(struct growing *g, struct err *err)
+{
+    VixError code = VIX_OK;
+
+    for (size_t i = g->l->desc->extent_count; code == VIX_OK && i < g->changed->extent_count; i++) {
+        code = name_new_extent(g, i, err);
+    }
+    return code == VIX_OK && g->made_count > 0 ? g->l->fs->ops->sync_folder(g->l->fs, g->l->real_path, err) : code;
 }
 
 static void growing_done(struct growing *g)
@@ -227,6 +258,9 @@ static VixError grow_files(struct growing *g, struct err *err)
     VixError code = make_new_extents(g, err);
     if (code == VIX_OK) {
         code = enlarge_last(g, err);
+    }
+    if (code == VIX_OK) {
+        code = name_new_extents(g, err);
     }
     if (code != VIX_OK || monolithic) {
         return code;

@@ -222,6 +222,17 @@ static bool is_digest_name(const char *name)
     return false;
 }
 
+VixError link_check_name(struct store_fs *fs, const char *path, struct err *err)
+{
+    if (store_path_is_temporary(path) && fs->ops->exists(fs, path)) {
+        return err_set(err, VIX_E_DISK_INVALIDDISK,
+                       "%s: by its name this is what an operation that was cut short has left of a disk that it was "
+                       "making or removing; it can be removed",
+                       path);
+    }
+    return VIX_OK;
+}
+
 static VixError check_servable(const struct link *l, struct err *err)
 {
     if (l->desc->encrypted) {
@@ -242,8 +253,11 @@ static VixError check_servable(const struct link *l, struct err *err)
 
 static VixError open_parts(struct link *l, const struct chain_tuning *tuning, struct err *err)
 {
-    VixError code = link_load_descriptor(l, err);
+    VixError code = tuning != NULL && tuning->unfinished ? VIX_OK : link_check_name(l->fs, l->path, err);
 
+    if (code == VIX_OK) {
+        code = link_load_descriptor(l, err);
+    }
     if (code == VIX_OK) {
         code = l->fs->ops->resolve(l->fs, l->path, &l->real_path, err);
     }

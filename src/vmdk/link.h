@@ -14,6 +14,9 @@ VixError link_open(struct store_fs *fs, const char *path, uint32_t flags, const 
 /** Finishes writing and frees, also on failure; the first failure is returned. NULL is harmless. */
 VixError link_close(struct link *l, struct err *err);
 
+/** VIX_E_DISK_INVALIDDISK if there is a file and its name is one of those that are being made or removed. */
+VixError link_check_name(struct store_fs *fs, const char *path, struct err *err);
+
 /** What a file says it is, without locks: which file, and its content ID. */
 struct link_peek {
     uint64_t dev, ino;

@@ -21,6 +21,10 @@ VixError rebuild_check(const struct chain *c, size_t index, struct err *err);
  * caller. On failure nothing is left. */
 VixError rebuild_file(const struct rebuild *r, char **ret_path, struct store **ret_store, struct err *err);
 
+/** Whether the file is an extent of that kind without content that a grow has left: nothing is lost with it.
+ * grow_leftover.c. */
+bool grow_is_leftover(struct store_fs *fs, const char *path, bool sparse);
+
 /** The path of the extent's file. */
 const char *rebuild_target(const struct chain *c, size_t index);
 

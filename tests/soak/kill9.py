@@ -9,10 +9,10 @@ After every kill:
   - the disk opens, at once or after `check --repair`, which finds nothing that it cannot repair;
   - it holds what it held before, or what it shall hold: written sectors are old or new and those of finished commands
     are new; the target of a convert is absent, refused, the old disk or the complete new one; the source is untouched;
-  - the command can be given again and then ends well (a half-made target of convert, and extents that a descriptor does
-    not name yet, are refused by name and must be removed first);
+  - the command can be given again and then ends well (extents of a half-made target of convert that have their names
+    already are in the way and must be removed first);
   - every other file that is left has a name that says so: NAME.tmp-XXXXXX (a file that was to take the place of NAME),
-    NAME.part-XXXXXXXX.vmdk and its extents (a disk that was to take the place of NAME).
+    NAME.part-XXXXXXXX.vmdk and its extents (a disk that was to take the place of NAME, or a merged child).
 
 One line for each operation and type; the last line has the figures. VIXDISK is the command under test."""
 import argparse

@@ -416,6 +416,15 @@ static void paths(void **state)
 
     (void)state;
     assert_string_equal(store_path_base("/a/b.vmdk"), "b.vmdk");
+    assert_true(store_path_is_temporary("/a/b.vmdk.tmp-12ab9f"));
+    assert_true(store_path_is_temporary("b.part-0123abcd.vmdk"));
+    assert_true(store_path_is_temporary("b.part-0123abcd"));
+    assert_false(store_path_is_temporary("/a.part-0123abcd/b.vmdk"));
+    assert_false(store_path_is_temporary("b.part-0123abcd-s001.vmdk"));
+    assert_false(store_path_is_temporary("b.part-0123abc.vmdk"));
+    assert_false(store_path_is_temporary("b.tmp-12ab9f.vmdk"));
+    assert_false(store_path_is_temporary("b.tmp-12ab9x"));
+    assert_false(store_path_is_temporary("tmp-12ab9f"));
     assert_string_equal(store_path_base("b.vmdk"), "b.vmdk");
     p = store_path_beside("/a/b.vmdk", "c", &err);
     assert_string_equal(p, "/a/c");
