@@ -63,6 +63,9 @@ VixError check_end_file(struct check *c, const char *file, bool repaired, struct
     struct problem_list list = c->list;
     VixError code = list.failure.code;
 
+    if (c->withheld) {
+        c->sum.withheld += list.found[WEIGHT_REPAIRABLE];
+    }
     repaired = repaired && !c->withheld && (c->flags & CHECK_REPAIR) != 0;
     c->list = (struct problem_list){0};
     c->withheld = false;
@@ -261,6 +264,12 @@ static VixError verdict(const struct check *c, const char *path, struct err *err
     if (s->unrepairable > 0) {
         return err_set(err, VIX_E_DISK_CANTREPAIR, "%s: %" PRIu64 " problems, %" PRIu64 " of them cannot be repaired",
                        path, s->problems, s->unrepairable);
+    }
+    if (repaired && s->withheld > 0) {
+        return err_set(err, VIX_E_DISK_NEEDSREPAIR,
+                       "%s: %" PRIu64 " problems, %" PRIu64
+                       " of them not repaired: tables cannot be read, and may have what their copies lack",
+                       path, s->problems, s->withheld);
     }
     if (s->problems > 0 && !repaired) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR, "%s: %" PRIu64 " problems, all of them can be repaired", path,

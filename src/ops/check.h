@@ -38,6 +38,7 @@ struct check_summary {
     uint64_t problems;     /* notes are not counted here */
     uint64_t repaired;     /* of problems and notes */
     uint64_t unrepairable; /* of problems */
+    uint64_t withheld;     /* of problems: left alone, as something in the same file cannot be read or decided */
     uint64_t notes;
     uint64_t untold; /* counted above, but too many to be told one by one */
     uint64_t grains, allocated_grains;

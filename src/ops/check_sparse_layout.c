@@ -79,6 +79,7 @@ static VixError load_directory(struct sparse_check *s, unsigned copy, struct err
     if (!s->dir_lost[copy]) {
         VixError code = store_read(s->f->store, bytes, n * 4, s->dir_sector[copy] * SECTOR_SIZE, NULL);
         s->dir_lost[copy] = code != VIX_OK;
+        s->f->c->withheld = s->f->c->withheld || code != VIX_OK; /* nothing is made anew of what may be read later */
     }
     for (uint64_t i = 0; i < n; i++) {
         s->dir[copy][i] = s->dir_lost[copy] ? TABLE_LOST : get_le32(bytes + 4 * i);

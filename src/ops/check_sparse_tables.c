@@ -78,6 +78,7 @@ VixError sparse_read_tables(struct sparse_check *s, enum table_copy copy, uint64
         run = 1;
         if (read_run(s, copy, gt + i, 1, to) != VIX_OK) {
             memset(to, 0, table_bytes(s));
+            s->f->c->withheld = true; /* it may have entries that its copy has not, and be read another day */
             sparse_table_lost(s, copy, gt + i, "it cannot be read");
         }
     }
