@@ -40,7 +40,8 @@ struct stream {
 };
 
 /* Failures: VIX_E_HOST_TCP_CONN_LOST for a connection that is reset, ended or shut down, and for a time-out: the
- * sentence says which, and after how long. Sentences begin with the peer. */
+ * sentence says which, and after how long; a time-out also has sys_errno ETIMEDOUT, and what has not come yet can still
+ * be waited for. Sentences begin with the peer. */
 
 /** Reads exactly len bytes; the peer's ending before that is VIX_E_HOST_TCP_CONN_LOST. */
 VixError stream_read(struct stream *s, void *buf, size_t len, struct err *err);

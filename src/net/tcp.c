@@ -84,9 +84,13 @@ static int poll_until(int fd, short events, uint64_t end_ns)
 
 static VixError timed_out(struct tcp *t, bool reading, bool by_deadline, unsigned limit_ms, struct err *err)
 {
-    return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: time-out: %s within %u ms%s", t->base.peer,
-                   reading ? "not enough came" : "not all could be sent", by_deadline ? t->base.deadline_ms : limit_ms,
-                   by_deadline ? " allowed for the whole step" : "");
+    (void)err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: time-out: %s within %u ms%s", t->base.peer,
+                  reading ? "not enough came" : "not all could be sent", by_deadline ? t->base.deadline_ms : limit_ms,
+                  by_deadline ? " allowed for the whole step" : "");
+    if (err != NULL) {
+        err->sys_errno = ETIMEDOUT;
+    }
+    return VIX_E_HOST_TCP_CONN_LOST;
 }
 
 /** Waits for a socket to be ready for a read or a write, no longer than the stream allows. */

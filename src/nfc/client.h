@@ -59,8 +59,8 @@ struct nfc_request {
     uint64_t off; /* bytes, as len a multiple of 512, within the capacity */
     uint32_t len; /* 1..NFC_REQUEST_MAX */
     void *buf;    /* only read from for a write */
-    /** Called exactly once after a successful submit, on the receiver thread (or inside close), no lock held: must be
-     * quick, may submit. @err: details. */
+    /** Called exactly once after a successful submit, no lock held: on the receiver thread (or inside close); of a
+     * write that ends before all of it was sent, inside submit. Must be quick, may submit. @err: details. */
     void (*done)(struct nfc_request *r, VixError result, const struct err *err);
     void *data; /* the caller's */
 
@@ -72,11 +72,16 @@ struct nfc_request {
     struct nfc_request *next;
     uint32_t op_id;
     uint32_t arrived; /* bytes of the answer that are there */
-    void *seen;       /* which parts, against overlaps */
+    void *seen;       /* which parts, where they do not come in order */
+    bool sending;     /* a write: buf is being read */
+    bool ended;       /* meanwhile, with: */
+    VixError result;
+    struct err *failure; /* NULL: none, or no memory */
 };
 
 /** Sends a request; returns when it is on its way (a write: when all its bytes are sent). Failure: done is not called.
- * VIX_E_HOST_TCP_CONN_LOST when the connection is gone. */
+ * VIX_E_HOST_TCP_CONN_LOST when the connection is known to be gone; if it breaks while the request is sent, done tells.
+ */
 VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *err);
 
 /** Asks which chunks are allocated: bitmap of nchunks bits, LSB first, (nchunks + 31) / 32 * 4 bytes; start and chunk

@@ -63,7 +63,7 @@ static VixError run_phases(struct nfc_session *ss, struct err *err)
     VixError code = nfc_server_authd(ss, err);
 
     if (code == VIX_OK) {
-        code = nfc_input_init(&ss->in, ss->stream, ss->tcp, err);
+        code = nfc_input_init(&ss->in, ss->stream, ss->tcp, SERVER_STAGING, err);
     }
     if (code == VIX_OK) {
         code = nfc_server_classic(ss, &ended, err);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "nfc/fragment.h"
+#include "nfc/input.h"
 #include "nfc/server.h"
 #include "nfc/wire.h"
 
@@ -25,27 +26,6 @@
 #define SERVER_INCOMPLETE_MAX 256u /* writes of which fragments are missing */
 #define SERVER_STAGING (64u << 10)
 #define SERVER_BATCH 16u /* answers in one call of writev */
-
-/* ---- what comes in ---- */
-
-/** The reading side: small messages come out of a buffer that one call fills with many of them. */
-struct nfc_input {
-    struct stream *stream;
-    struct stream *tcp; /* the bottom of it, if that is a TCP connection, else NULL */
-    uint8_t *staging;
-    size_t pos;
-    size_t end;
-};
-
-VixError nfc_input_init(struct nfc_input *in, struct stream *stream, struct stream *tcp, struct err *err);
-void nfc_input_free(struct nfc_input *in);
-/** Exactly len bytes. */
-VixError nfc_input_read(struct nfc_input *in, void *buf, size_t len, struct err *err);
-/** As nfc_input_read, but the peer may have ended before the first byte: *ret_ended. */
-VixError nfc_input_start(struct nfc_input *in, void *buf, size_t len, bool *ret_ended, struct err *err);
-VixError nfc_input_drop(struct nfc_input *in, uint64_t len, struct err *err);
-/** Whether something has arrived already. */
-bool nfc_input_waiting(const struct nfc_input *in);
 
 /* ---- what goes out ---- */
 

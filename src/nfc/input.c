@@ -1,21 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The reading side of a connection. What is asked for and is not in the staging buffer is read straight to where it is
- * wanted; the same call fills the staging buffer with what follows. The reader's only. */
+/* What is asked for and is not in the staging buffer is read straight to where it is wanted; the same call fills the
+ * staging buffer with what follows. */
+#include "nfc/input.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "net/tcp.h"
-#include "nfc/server_int.h"
+#include "nfc/wire.h"
 
-VixError nfc_input_init(struct nfc_input *in, struct stream *stream, struct stream *tcp, struct err *err)
+/* Behind data of that length more of it is likely: only the head of the next frame is read ahead, so that its data
+ * goes straight to its place too. */
+#define LONG_DATA (32u << 10)
+#define HEAD_LEN (NFC_HEADER_LEN + NFC_IO_LEN)
+
+VixError nfc_input_init(struct nfc_input *in, struct stream *stream, struct stream *tcp, size_t size, struct err *err)
 {
+    in->size = size;
     in->stream = stream;
     in->tcp = strcmp(tcp->ops->kind, "tcp") == 0 ? tcp : NULL;
     in->pos = 0;
     in->end = 0;
-    in->staging = alloc_aligned(64, SERVER_STAGING, err);
+    in->staging = alloc_aligned(64, size, err);
     return in->staging != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 }
 
@@ -39,7 +47,7 @@ static size_t take_staged(struct nfc_input *in, uint8_t *buf, size_t len)
 /* At least one byte into buf; the staging buffer is empty. */
 static VixError refill(struct nfc_input *in, uint8_t *buf, size_t len, size_t *ret_len, struct err *err)
 {
-    struct iovec iov[2] = {{buf, len}, {in->staging, SERVER_STAGING}};
+    struct iovec iov[2] = {{buf, len}, {in->staging, len < LONG_DATA ? in->size : HEAD_LEN}};
     size_t n;
     VixError code = in->stream->ops->readv(in->stream, iov, 2, &n, err);
 
@@ -69,7 +77,7 @@ VixError nfc_input_start(struct nfc_input *in, void *buf, size_t len, bool *ret_
         }
         if (n == 0) {
             return err_set(err, VIX_E_HOST_TCP_CONN_LOST,
-                           "%s: the client ended the connection %zu bytes into a part "
+                           "%s: the peer has ended the connection %zu bytes into a part "
                            "of %zu of a message",
                            in->stream->peer, done, len);
         }
@@ -79,13 +87,30 @@ VixError nfc_input_start(struct nfc_input *in, void *buf, size_t len, bool *ret_
     return VIX_OK;
 }
 
+VixError nfc_input_wait(struct nfc_input *in, bool *ret_ended, struct err *err)
+{
+    struct iovec iov = {in->staging, in->size};
+    size_t n = 0;
+
+    if (in->pos == in->end) {
+        VixError code = in->stream->ops->readv(in->stream, &iov, 1, &n, err);
+        if (code != VIX_OK) {
+            return code;
+        }
+        in->pos = 0;
+        in->end = n;
+    }
+    *ret_ended = in->pos == in->end;
+    return VIX_OK;
+}
+
 VixError nfc_input_read(struct nfc_input *in, void *buf, size_t len, struct err *err)
 {
     bool ended = false;
     VixError code = len > 0 ? nfc_input_start(in, buf, len, &ended, err) : VIX_OK;
 
     if (code == VIX_OK && ended) {
-        return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the client ended the connection within a message",
+        return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the peer has ended the connection within a message",
                        in->stream->peer);
     }
     return code;
