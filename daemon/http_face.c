@@ -207,24 +207,33 @@ static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status
     return result;
 }
 
+/** Copies the token at the beginning of a cookie's value; "" if it is none of ours. */
+static void copy_token(const char *value, char token[SESSION_TOKEN_LEN + 1])
+{
+    size_t len = 0;
+
+    while (len < SESSION_TOKEN_LEN && strchr("\"; \t", value[len]) == NULL) {
+        token[len] = value[len];
+        len++;
+    }
+    token[len == SESSION_TOKEN_LEN ? len : 0] = '\0';
+}
+
 /** The session cookie among the others, with or without quotes; "" if there is none. */
 static void find_cookie(struct MHD_Connection *connection, char token[SESSION_TOKEN_LEN + 1])
 {
-    const char *field = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_COOKIE);
+    static const char name[] = COOKIE_NAME, quoted[] = COOKIE_NAME "\"";
+    const char *p = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_COOKIE);
 
     token[0] = '\0';
-    for (const char *p = field; p != NULL && *p != '\0'; p += strcspn(p, ";"), p += *p == ';') {
-        p += strspn(p, " \t");
-        if (strncmp(p, COOKIE_NAME, strlen(COOKIE_NAME)) != 0) {
-            continue;
+    while (p != NULL) {
+        p += strspn(p, "; \t");
+        if (strncmp(p, quoted, sizeof quoted - 1) == 0) {
+            copy_token(p + sizeof quoted - 1, token);
+        } else if (strncmp(p, name, sizeof name - 1) == 0) {
+            copy_token(p + sizeof name - 1, token);
         }
-        const char *value = p + strlen(COOKIE_NAME);
-        value += *value == '"';
-        size_t len = strcspn(value, "\"; \t");
-        if (len == SESSION_TOKEN_LEN) {
-            memcpy(token, value, len);
-            token[len] = '\0';
-        }
+        p = strchr(p, ';');
     }
 }
 

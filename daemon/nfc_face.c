@@ -32,6 +32,7 @@
 struct connection {
     struct connection *next, **link;
     struct nfc_face *face;
+    pthread_t thread;
     struct stream *stream; /* nfc_serve's */
     int fd;                /* a second descriptor of the socket: nfc_serve closes the first at a moment of its own */
     uint64_t memory;       /* bytes */
@@ -46,17 +47,18 @@ struct nfc_face {
     pthread_mutex_t lock;
     pthread_cond_t ended; /* a connection has */
     struct connection *connections;
+    struct connection *finished; /* their threads are to be joined */
     uint64_t count;
     uint64_t memory_left;
 };
 
 /* ---- one connection ---- */
 
-static void forget(struct connection *c)
+/** Its place is free again. With the lock held. */
+static void leave_locked(struct connection *c)
 {
     struct nfc_face *face = c->face;
 
-    SCOPED_LOCK(&face->lock);
     *c->link = c->next;
     if (c->next != NULL) {
         c->next->link = c->link;
@@ -64,8 +66,41 @@ static void forget(struct connection *c)
     face->count--;
     face->memory_left += c->memory;
     (void)close(c->fd);
+}
+
+/** The end of a connection whose thread was not started. */
+static void drop(struct connection *c)
+{
+    SCOPED_LOCK(&c->face->lock);
+    leave_locked(c);
     free(c);
+}
+
+/** The end of a connection, told by its thread, which is to be joined. */
+static void finish(struct connection *c)
+{
+    struct nfc_face *face = c->face;
+
+    SCOPED_LOCK(&face->lock);
+    leave_locked(c);
+    c->next = face->finished;
+    face->finished = c;
     (void)pthread_cond_broadcast(&face->ended);
+}
+
+/** Joins the threads that have ended. */
+static void reap(struct nfc_face *face)
+{
+    (void)pthread_mutex_lock(&face->lock);
+    struct connection *c = face->finished;
+    face->finished = NULL;
+    (void)pthread_mutex_unlock(&face->lock);
+    while (c != NULL) {
+        struct connection *next = c->next;
+        (void)pthread_join(c->thread, NULL);
+        free(c);
+        c = next;
+    }
 }
 
 static struct nfc_serve how_to_serve(const struct nfc_face *face, const struct connection *c)
@@ -96,7 +131,7 @@ static void *serve(void *arg)
     if (nfc_serve(c->stream, &how, &err) != VIX_OK) {
         host_log(HOST_LOG_WARN, "NFC: %s", err.text);
     }
-    forget(c);
+    finish(c);
     return NULL;
 }
 
@@ -148,18 +183,6 @@ static void refuse(int fd, const char *peer, const char *why)
     (void)send(fd, words, sizeof words - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static bool start_thread(struct connection *c)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int e = pthread_create(&thread, &attr, serve, c);
-    (void)pthread_attr_destroy(&attr);
-    return e == 0;
-}
-
 /** fd is taken over. */
 static void begin(struct nfc_face *face, int fd, const char *address, const char *peer)
 {
@@ -187,11 +210,11 @@ static void begin(struct nfc_face *face, int fd, const char *address, const char
     }
     if (tcp_from_fd(fd, peer, &c->stream, &err) != VIX_OK) {
         host_log(HOST_LOG_WARN, "NFC: %s", err.text);
-        forget(c);
-    } else if (!start_thread(c)) {
+        drop(c);
+    } else if (pthread_create(&c->thread, NULL, serve, c) != 0) {
         host_log(HOST_LOG_WARN, "NFC: %s is refused: no thread can be started", peer);
         stream_close(c->stream);
-        forget(c);
+        drop(c);
     }
 }
 
@@ -218,6 +241,7 @@ static void accept_one(struct nfc_face *face)
     char peer[ADDRESS_MAX + 32];
     int fd = accept4(face->listen_fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
 
+    reap(face);
     if (fd >= 0) {
         name_peer(&from, len, address, peer, sizeof peer);
         begin(face, fd, address, peer);
@@ -325,5 +349,6 @@ void nfc_face_stop(struct nfc_face *face)
     }
     (void)pthread_join(face->thread, NULL);
     end_connections(face);
+    reap(face);
     face_free(face);
 }
