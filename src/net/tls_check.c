@@ -176,6 +176,7 @@ bool tls_curl_context(void *ssl_ctx, struct tls_curl_check *check)
         SSL_CTX_set_security_level(ctx, 1);
         (void)SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT);
     }
+    (void)SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT); /* answers to a login carry its cookie */
     /* A resumed session would skip the check. */
     (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);

@@ -3,9 +3,7 @@
  * is a guest's guest here: no signals, no proxy from the environment, no cookie engine, no files of the user. */
 #include "vim/http.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +13,14 @@
 #include "base/cleanup.h"
 #include "net/tls.h"
 #include "soap/xml.h"
+#include "vim/http_curl.h"
 
 #define COOKIE_NAME "vmware_soap_session="
 #define COOKIE_MAX 4096
 #define HEADER_MAX (256u << 10) /* bytes of all headers of an answer */
 
 struct http {
+    const struct curl_api *api;
     CURL *curl;
     char *base; /* "https://host:port" */
     char *peer;
@@ -39,16 +39,6 @@ struct http {
     size_t header_bytes;
     VixError stopped; /* why a callback ended it */
 };
-
-/* ---- once for the process ---- */
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_ready;
-
-static void init_curl(void)
-{
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 /* ---- callbacks ---- */
 
@@ -190,7 +180,7 @@ static bool set_options(struct http *h)
     CURL *c = h->curl;
     CURLcode code = CURLE_OK;
 
-#define SET(option, value) (code = code == CURLE_OK ? curl_easy_setopt(c, option, value) : code)
+#define SET(option, value) (code = code == CURLE_OK ? h->api->setopt(c, option, value) : code)
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_NOPROXY, "*");
     SET(CURLOPT_PROXY, "");
@@ -259,17 +249,16 @@ VixError http_open(const struct http_how *how, struct http **ret_http, struct er
         return err_set(err, VIX_E_INVALID_ARG,
                        "the server's name is empty, too long, or has characters of a URL in it");
     }
-    (void)pthread_once(&curl_once, init_curl);
-    if (curl_ready != CURLE_OK) {
-        return err_set(err, VIX_E_FAIL, "libcurl does not start: %s", curl_easy_strerror(curl_ready));
-    }
     struct http *h = alloc_zero(sizeof *h, err);
     if (h == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
     VixError code = copy_how(h, how, err);
     if (code == VIX_OK) {
-        h->curl = curl_easy_init();
+        code = curl_load(&h->api, err);
+    }
+    if (code == VIX_OK) {
+        h->curl = h->api->init();
         if (h->curl == NULL) {
             code = err_set(err, VIX_E_OUT_OF_MEMORY, "%s: out of memory for libcurl", h->peer);
         } else if (!set_options(h)) {
@@ -290,7 +279,7 @@ void http_close(struct http *h)
         return;
     }
     if (h->curl != NULL) {
-        curl_easy_cleanup(h->curl);
+        h->api->cleanup(h->curl);
     }
     (void)http_set_cookie(h, NULL, false, NULL);
     free(h->base);
@@ -352,7 +341,7 @@ static VixError connect_failure(struct http *h, struct err *err)
 {
     long number = 0;
 
-    (void)curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &number);
+    (void)h->api->getinfo(h->curl, CURLINFO_OS_ERRNO, &number);
     if (number == ECONNREFUSED) {
         return err_set(err, VIX_E_HOST_NETWORK_CONN_REFUSED,
                        "%s: connection refused: nothing listens on that port, or a firewall says so", h->peer);
@@ -364,7 +353,7 @@ static VixError timeout_failure(struct http *h, struct err *err)
 {
     curl_off_t connected = 0;
 
-    (void)curl_easy_getinfo(h->curl, CURLINFO_APPCONNECT_TIME_T, &connected);
+    (void)h->api->getinfo(h->curl, CURLINFO_APPCONNECT_TIME_T, &connected);
     if (connected == 0 && h->answer->status == 0 && h->sent == 0) {
         return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: no connection within %u ms: %s", h->peer,
                        h->connect_timeout_ms, h->reason);
@@ -384,7 +373,7 @@ static VixError stopped_failure(const struct http *h, struct err *err)
 static VixError failure(struct http *h, CURLcode code, struct err *err)
 {
     if (h->reason[0] == '\0') {
-        (void)snprintf(h->reason, sizeof h->reason, "%s", curl_easy_strerror(code));
+        (void)snprintf(h->reason, sizeof h->reason, "%s", h->api->describe(code));
     }
     if (h->stopped != VIX_OK) {
         return stopped_failure(h, err);
@@ -426,9 +415,9 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool add_header(struct curl_slist **list, const char *text)
+static bool add_header(const struct http *h, struct curl_slist **list, const char *text)
 {
-    struct curl_slist *longer = curl_slist_append(*list, text);
+    struct curl_slist *longer = h->api->slist_append(*list, text);
 
     if (longer == NULL) {
         return false;
@@ -437,10 +426,10 @@ static bool add_header(struct curl_slist **list, const char *text)
     return true;
 }
 
-static bool add_header_value(struct curl_slist **list, const char *name, const char *value)
+static bool add_header_value(const struct http *h, struct curl_slist **list, const char *name, const char *value)
 {
     char *text = alloc_printf(NULL, "%s: %s", name, value);
-    bool good = text != NULL && add_header(list, text);
+    bool good = text != NULL && add_header(h, list, text);
 
     if (text != NULL) {
         explicit_bzero(text, strlen(text));
@@ -451,18 +440,18 @@ static bool add_header_value(struct curl_slist **list, const char *name, const c
 
 static bool make_headers(const struct http *h, const struct http_request *request, struct curl_slist **list)
 {
-    return add_header(list, "Expect:") && add_header(list, "Accept: text/xml") &&
-           (request->body == NULL || add_header(list, "Content-Type: text/xml; charset=utf-8")) &&
-           (request->soap_action == NULL || add_header_value(list, "SOAPAction", request->soap_action)) &&
-           (h->cookie == NULL || add_header_value(list, "Cookie", h->cookie));
+    return add_header(h, list, "Expect:") && add_header(h, list, "Accept: text/xml") &&
+           (request->body == NULL || add_header(h, list, "Content-Type: text/xml; charset=utf-8")) &&
+           (request->soap_action == NULL || add_header_value(h, list, "SOAPAction", request->soap_action)) &&
+           (h->cookie == NULL || add_header_value(h, list, "Cookie", h->cookie));
 }
 
-static void free_headers(struct curl_slist *list)
+static void free_headers(const struct http *h, struct curl_slist *list)
 {
     for (struct curl_slist *l = list; l != NULL; l = l->next) {
         explicit_bzero(l->data, strlen(l->data));
     }
-    curl_slist_free_all(list);
+    h->api->slist_free_all(list);
 }
 
 static CURLcode perform_once(struct http *h, const char *url, struct curl_slist *headers, bool fresh, uint64_t left_ms)
@@ -478,18 +467,17 @@ static CURLcode perform_once(struct http *h, const char *url, struct curl_slist 
     h->reason[0] = '\0';
     h->answer->len = 0;
     long connect_ms = (long)(h->connect_timeout_ms < left_ms ? h->connect_timeout_ms : left_ms);
-    if (curl_easy_setopt(c, CURLOPT_URL, url) != CURLE_OK ||
-        curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
-        curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) != CURLE_OK ||
-        curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)left_ms) != CURLE_OK ||
-        curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L) != CURLE_OK ||
-        curl_easy_setopt(c, post ? CURLOPT_POST : CURLOPT_HTTPGET, 1L) != CURLE_OK ||
+    if (h->api->setopt(c, CURLOPT_URL, url) != CURLE_OK || h->api->setopt(c, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
+        h->api->setopt(c, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) != CURLE_OK ||
+        h->api->setopt(c, CURLOPT_TIMEOUT_MS, (long)left_ms) != CURLE_OK ||
+        h->api->setopt(c, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L) != CURLE_OK ||
+        h->api->setopt(c, post ? CURLOPT_POST : CURLOPT_HTTPGET, 1L) != CURLE_OK ||
         (post &&
-         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body_len + h->padding)) != CURLE_OK)) {
+         h->api->setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body_len + h->padding)) != CURLE_OK)) {
         return CURLE_OUT_OF_MEMORY;
     }
-    code = curl_easy_perform(c);
-    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
+    code = h->api->perform(c);
+    (void)h->api->setopt(c, CURLOPT_HTTPHEADER, NULL);
     return code;
 }
 
@@ -502,7 +490,7 @@ static bool died_with_kept_connection(struct http *h, CURLcode code)
         code != CURLE_SEND_FAIL_REWIND) {
         return false;
     }
-    (void)curl_easy_getinfo(h->curl, CURLINFO_NUM_CONNECTS, &connects);
+    (void)h->api->getinfo(h->curl, CURLINFO_NUM_CONNECTS, &connects);
     return connects == 0 && h->header_bytes == 0;
 }
 
@@ -552,9 +540,9 @@ VixError http_do(struct http *h, const struct http_request *request, struct http
         answer.body[0] = '\0';
         CURLcode result = perform(h, url, headers);
         code = result == CURLE_OK ? VIX_OK : failure(h, result, err);
-        (void)curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
+        (void)h->api->getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
     }
-    free_headers(headers);
+    free_headers(h, headers);
     h->answer = NULL;
     h->request = NULL;
     if (code != VIX_OK) {

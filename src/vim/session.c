@@ -248,8 +248,9 @@ static VixError check_how(const struct vim_login *how, struct err *err)
     }
     if (how->thumbprint != NULL && !thumbprint_is_valid(how->thumbprint)) {
         return err_set(err, VIX_E_INVALID_ARG,
-                       "the thumbprint is not one: 40 (SHA-1) or 64 (SHA-256) hex digits with or "
-                       "without colons are");
+                       "%s:%u: the thumbprint is not one: 40 (SHA-1) or 64 (SHA-256) hex digits with or "
+                       "without colons are",
+                       how->host, how->port != 0 ? how->port : DEFAULT_PORT);
     }
     return VIX_OK;
 }
