@@ -96,8 +96,8 @@ VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_fl
 /** The chain behind a disk of disk_open_local, for what only local disks can do; NULL for others. */
 struct chain *disk_local_chain(struct disk *d);
 
-/** Puts child (of disk_open_local, single-link) on top of parent: child then is the whole chain. Parent is closed and
- * freed, also on failure. No request may be running on either. Codes of chain_attach. */
+/** Puts child (of disk_open_local, single-link) on top of parent, a local or a remote disk: child then is the whole
+ * chain. Parent is gone, also on failure. No request may be running on either. Codes of chain_attach. */
 VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *err);
 
 /** The CHAIN_ flags for VIXDISKLIB_FLAG_OPEN_ bits and the configuration. */
@@ -105,6 +105,11 @@ uint32_t disk_local_chain_flags(uint32_t open_flags);
 
 /** Whether disk_local_attach would work; changes nothing. */
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err);
+
+/** The content ID that a child of a disk records. Where a server does not tell it, that of a disk that was never
+ * written.
+ */
+VixError disk_content_id(struct disk *d, uint32_t *ret_cid, struct err *err);
 
 /** Where the bytes of a sector stand as they are: their store and *ret_off, for *ret_nsectors (up to nsectors). NULL
  * where they do not (absent, zero, compressed, remote) or the map fails. The disk's; only for copying from file to

@@ -2,12 +2,14 @@
 /* disk_local.c - a chain of local VMDK links as a disk. Everything is the chain's; here are the flags of the public
  * interface, the configuration and the facts that VixDiskLibInfo tells. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/text.h"
 #include "disk/disk_int.h"
+#include "disk/remote.h"
 
 struct disk_local {
     struct disk base;
@@ -50,7 +52,7 @@ static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, ui
     struct chain_run run;
     struct chain *c = chain_of(d);
 
-    if (c->link_count > 1 && nsectors > CHAIN_MAP_SECTORS) {
+    if ((c->link_count > 1 || c->base.read != NULL) && nsectors > CHAIN_MAP_SECTORS) {
         nsectors = CHAIN_MAP_SECTORS;
     }
     VixError code = chain_map(c, sector, nsectors, flags, &run, err);
@@ -90,7 +92,7 @@ static VixError local_info(struct disk *d, struct disk_info *ret_info, struct er
     if (code != VIX_OK) {
         return code;
     }
-    info.info.numLinks = (int)c->link_count;
+    info.info.numLinks = (int)c->link_count + c->base.link_count;
     info.type = chain_disk_type(c);
     code = take_parent_hint(c->links[0], &info.info, err);
     if (code != VIX_OK) {
@@ -221,31 +223,143 @@ struct store *disk_plain_bytes(struct disk *d, uint64_t sector, uint64_t nsector
     return run.x->store;
 }
 
+/* ---- on top of other disks ---- */
+
+/** The content ID of a disk is the end of its long one. */
+static VixError remote_content_id(struct disk *d, uint32_t *ret_cid, struct err *err)
+{
+    CLEANUP_FREE char *text = NULL;
+    VixError code = d->ops->meta_get(d, "longContentID", &text, err);
+
+    if (code != VIX_OK && code != VIX_E_DISK_KEY_NOTFOUND) {
+        return code;
+    }
+    size_t len = text != NULL ? strlen(text) : 0;
+    bool known = len >= 8 && strspn(text + len - 8, "0123456789abcdefABCDEF") == 8;
+    *ret_cid = known ? (uint32_t)strtoul(text + len - 8, NULL, 16) : CID_FRESH;
+    return VIX_OK;
+}
+
+VixError disk_content_id(struct disk *d, uint32_t *ret_cid, struct err *err)
+{
+    const struct chain *c = disk_local_chain(d);
+
+    if (c == NULL) {
+        return remote_content_id(d, ret_cid, err);
+    }
+    SCOPED_LOCK(&c->links[0]->meta_lock);
+    *ret_cid = c->links[0]->desc->cid;
+    return VIX_OK;
+}
+
+static VixError base_read(void *ctx, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    return disk_read(ctx, sector, nsectors, buf, err);
+}
+
+static VixError base_map(void *ctx, uint64_t sector, uint64_t nsectors, bool *ret_present, uint64_t *ret_nsectors,
+                         struct err *err)
+{
+    struct disk *d = ctx;
+    struct disk_run run;
+    VixError code = d->ops->map(d, sector, nsectors, 0, &run, err);
+
+    if (code == VIX_OK) {
+        *ret_present = run.present;
+        *ret_nsectors = run.nsectors;
+    }
+    return code;
+}
+
+static VixError base_close(void *ctx, struct err *err)
+{
+    return disk_close(ctx, err);
+}
+
+/** A remote disk as the base of a chain. */
+static VixError make_base(struct disk *d, struct chain_base *ret_base, struct err *err)
+{
+    struct disk_info info;
+    uint32_t cid = 0;
+    VixError code = disk_content_id(d, &cid, err);
+
+    if (code == VIX_OK) {
+        code = d->ops->info(d, &info, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    *ret_base = (struct chain_base){.path = d->path,
+                                    .capacity = d->capacity,
+                                    .cid = cid,
+                                    .read = base_read,
+                                    .map = base_map,
+                                    .close = base_close,
+                                    .ctx = d,
+                                    .link_count = info.info.numLinks};
+    disk_info_done(&info);
+    return VIX_OK;
+}
+
+static VixError check_kinds(struct disk *parent, struct disk *child, struct err *err)
+{
+    const char *wrong = parent == child                                               ? "they are one disk"
+                        : disk_local_chain(child) == NULL                             ? "the child must be local"
+                        : disk_local_chain(parent) == NULL && !disk_is_remote(parent) ? "the parent is no virtual disk"
+                                                                                      : NULL;
+    return wrong == NULL
+               ? VIX_OK
+               : err_set(err, VIX_E_INVALID_ARG, "%s cannot be put on top of %s: %s", child->path, parent->path, wrong);
+}
+
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err)
 {
-    const struct chain *above = disk_local_chain(child);
-    const struct chain *below = disk_local_chain(parent);
+    struct chain_base base;
+    VixError code = check_kinds(parent, child, err);
 
-    if (above == NULL || below == NULL || above == below) {
-        return err_set(err, VIX_E_INVALID_ARG, "%s cannot be put on top of %s: %s", child->path, parent->path,
-                       above == below && above != NULL ? "they are one disk" : "both must be local virtual disks");
+    if (code != VIX_OK) {
+        return code;
     }
-    return chain_can_attach(below, above, err);
+    if (!disk_is_remote(parent)) {
+        return chain_can_attach(disk_local_chain(parent), disk_local_chain(child), err);
+    }
+    code = make_base(parent, &base, err);
+    return code == VIX_OK ? chain_can_attach_base(&base, disk_local_chain(child), err) : code;
+}
+
+static VixError attach_to_remote(struct disk *parent, struct disk *child, struct err *err)
+{
+    struct chain_base base;
+    VixError code = make_base(parent, &base, err);
+
+    if (code == VIX_OK) {
+        code = chain_attach_base(&base, chain_of(child), err);
+    }
+    if (code != VIX_OK) {
+        (void)disk_close(parent, NULL);
+    }
+    return code;
+}
+
+static VixError attach_to_local(struct disk *parent, struct disk *child, struct err *err)
+{
+    disk_async_free(parent);
+    VixError code = chain_attach(chain_of(parent), chain_of(child), err);
+    free(parent->path);
+    free(parent);
+    return code;
 }
 
 VixError disk_local_attach(struct disk *parent, struct disk *child, struct err *err)
 {
-    VixError code = disk_local_can_attach(parent, child, err);
+    VixError code = check_kinds(parent, child, err);
     if (code != VIX_OK) {
         if (parent != child) {
             (void)disk_close(parent, NULL);
         }
         return code;
     }
-    disk_async_free(parent);
-    code = chain_attach(chain_of(parent), chain_of(child), err);
-    free(parent->path);
-    free(parent);
+    code = disk_is_remote(parent) ? attach_to_remote(parent, child, err) : attach_to_local(parent, child, err);
     if (code == VIX_OK) {
         adopt_chain((struct disk_local *)child);
     }

@@ -102,14 +102,28 @@ VixError remote_connect(const struct remote_params *params, struct remote **ret_
     return VIX_OK;
 }
 
-void remote_disconnect(struct remote *r)
+static void end_connection(struct remote *r)
 {
-    if (r == NULL) {
-        return;
-    }
     keep_alive_remove(r->session);
     vim_logout(r->session);
     free_remote(r);
+}
+
+void remote_disconnect(struct remote *r)
+{
+    bool in_use;
+
+    if (r == NULL) {
+        return;
+    }
+    {
+        SCOPED_LOCK(&r->lock);
+        in_use = r->disks != NULL;
+        r->ended = in_use;
+    }
+    if (!in_use) {
+        end_connection(r);
+    }
 }
 
 void remote_shutdown(void)
@@ -198,7 +212,8 @@ VixError remote_open_new(struct remote *r, const char *path, uint64_t capacity, 
     return open_request(r, &request, ret_disk, err);
 }
 
-void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
+/** Whether it was the last disk of a connection that has ended. */
+static bool forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
 {
     SCOPED_LOCK(&r->lock);
     for (struct remote_open_disk **at = &r->disks; *at != NULL; at = &(*at)->next) {
@@ -211,6 +226,14 @@ void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uin
     }
     r->closed_in += in;
     r->closed_out += out;
+    return r->ended && r->disks == NULL;
+}
+
+void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
+{
+    if (forget_disk(r, d, in, out)) {
+        end_connection(r);
+    }
 }
 
 void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out)
@@ -242,7 +265,8 @@ static VixError with_machine(const struct remote_params *p, methods_func *func, 
     struct remote_config config = remote_read_config();
 
     if (text_or_null(p->vmx_spec) == NULL) {
-        return err_set(err, VIX_E_INVALID_ARG, "%s: no virtual machine is named: vmxSpec has to be given", p->server);
+        return err_set(err, VIX_E_INVALID_ARG, "%s:%u: no virtual machine is named: vmxSpec has to be given", p->server,
+                       p->port != 0 ? p->port : 443u);
     }
     VixError code = login(p, &config, &s, err);
     if (code == VIX_OK) {

@@ -30,7 +30,8 @@ struct remote_params {
 /** Logs in; copies everything. Sessions are not shared between connections. */
 VixError remote_connect(const struct remote_params *params, struct remote **ret_remote, struct err *err);
 
-/** Logs out where the session is ours; wipes. All disks must be closed. NULL is harmless. */
+/** Logs out where the session is ours; wipes. Of its disks only those may be open that were attached to a local child:
+ * then all this is done when the last of them is closed. NULL is harmless. */
 void remote_disconnect(struct remote *r);
 
 /** Opens "[datastore] dir/x.vmdk" by the first transport of the list that can; why the others could not goes to the
@@ -59,7 +60,7 @@ void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out);
 /** The same of all disks of a connection, closed ones too. */
 void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out);
 
-/** A disk is closed: its traffic counts, the connection knows it no more (for the transports). */
+/** A disk is closed: its traffic counts, the connection knows it no more, and may be gone (for the transports). */
 void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out);
 
 /** VixDiskLib_PrepareForAccess and its kin; log in, do it, log out. */

@@ -25,6 +25,7 @@ struct remote {
     pthread_mutex_t lock; /* for what follows */
     char *vm;             /* reference, once it is known */
     struct remote_open_disk *disks;
+    bool ended;                     /* disconnected; goes with the last disk, which is the parent of a local child */
     uint64_t closed_in, closed_out; /* traffic of closed disks */
 };
 

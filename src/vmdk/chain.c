@@ -55,6 +55,9 @@ static VixError read_extent(const struct chain *c, size_t depth, const struct li
 static VixError read_links(const struct chain *c, size_t depth, uint64_t sector, uint64_t nsectors, uint8_t *buf,
                            struct err *err)
 {
+    if (depth >= c->link_count && c->base.read != NULL) {
+        return c->base.read(c->base.ctx, sector, nsectors, buf, err);
+    }
     if (depth >= c->link_count) {
         memset(buf, 0, nsectors * SECTOR_SIZE);
         return VIX_OK;
@@ -103,7 +106,7 @@ static VixError refuse_below(void *ctx, uint64_t sector, uint64_t nsectors, void
 void chain_connect_top(struct chain *c)
 {
     struct link *top = c->links[0];
-    bool whole = c->link_count > 1;
+    bool whole = c->link_count > 1 || c->base.read != NULL;
 
     for (size_t i = 0; i < top->extent_count; i++) {
         struct link_extent *e = &top->extents[i];
@@ -218,6 +221,20 @@ VixError chain_flush(struct chain *c, struct err *err)
 
 /* ---- map ---- */
 
+/** What the base has where no link has anything. */
+static VixError map_base(const struct chain *c, uint64_t sector, struct chain_run *run, struct err *err)
+{
+    bool present = false;
+    VixError code = c->base.map(c->base.ctx, sector, run->nsectors, &present, &run->nsectors, err);
+
+    if (code == VIX_OK && present) {
+        run->kind = RUN_CODED;
+        run->depth = c->link_count;
+        run->path = c->base.path;
+    }
+    return code;
+}
+
 VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t flags, struct chain_run *ret_run,
                    struct err *err)
 {
@@ -242,7 +259,7 @@ VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t
                                           .x = e->x,
                                           .path = e->store != NULL ? e->store->path : l->path,
                                           .file_off = run.file_off};
-            return VIX_OK;
+            return run.kind == RUN_ABSENT && c->base.read != NULL ? map_base(c, sector, ret_run, err) : VIX_OK;
         }
     }
 }

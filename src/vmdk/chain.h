@@ -58,10 +58,25 @@ struct link {
     atomic_bool cid_changed; /* the CID was changed for the writes of this open */
 };
 
+/** A disk that is no chain of local files, below the last link. */
+struct chain_base {
+    const char *path;  /* for messages */
+    uint64_t capacity; /* sectors */
+    uint32_t cid;
+    VixError (*read)(void *ctx, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
+    /** The run at sector, at most nsectors long, and whether it holds anything. */
+    VixError (*map)(void *ctx, uint64_t sector, uint64_t nsectors, bool *ret_present, uint64_t *ret_nsectors,
+                    struct err *err);
+    VixError (*close)(void *ctx, struct err *err);
+    void *ctx;
+    int link_count; /* its own */
+};
+
 struct chain {
     struct link **links; /* [0]: top */
     size_t link_count;
-    uint64_t capacity; /* sectors */
+    struct chain_base base; /* read NULL: there is none */
+    uint64_t capacity;      /* sectors */
     uint32_t flags;
 };
 
@@ -127,6 +142,13 @@ VixError chain_attach(struct chain *parent, struct chain *child, struct err *err
 
 /** The checks of chain_attach without doing it. */
 VixError chain_can_attach(const struct chain *parent, const struct chain *child, struct err *err);
+
+/** Puts child on top of a disk that is no chain; the base is the child's then, but not on failure. Codes of
+ * chain_attach. */
+VixError chain_attach_base(const struct chain_base *base, struct chain *child, struct err *err);
+
+/** The checks of chain_attach_base without doing it. */
+VixError chain_can_attach_base(const struct chain_base *base, const struct chain *child, struct err *err);
 
 /** Gives the top link a new content ID, on stable storage, whatever was written before. */
 VixError chain_renew_cid(struct chain *c, struct err *err);

@@ -12,23 +12,24 @@
 
 /* ---- links that fit together ---- */
 
-static VixError check_capacity(const struct link *child, const struct link *parent, struct err *err)
+static VixError check_capacity(const struct link *child, const char *parent_path, uint64_t parent_capacity,
+                               struct err *err)
 {
-    if (child->capacity != parent->capacity) {
+    if (child->capacity != parent_capacity) {
         return err_set(err, VIX_E_DISK_CAPACITY_MISMATCH,
                        "%s has %" PRIu64 " sectors, its parent %s %" PRIu64 ": all links must have the same capacity",
-                       child->path, child->capacity, parent->path, parent->capacity);
+                       child->path, child->capacity, parent_path, parent_capacity);
     }
     return VIX_OK;
 }
 
-static VixError check_cid(const struct link *child, const struct link *parent, struct err *err)
+static VixError check_cid(const struct link *child, const char *parent_path, uint32_t parent_cid, struct err *err)
 {
-    if (child->desc->parent_cid != parent->desc->cid) {
+    if (child->desc->parent_cid != parent_cid) {
         return err_set(err, VIX_E_DISK_CID_MISMATCH,
                        "%s was made on a parent of content ID %08" PRIx32 ", %s has %08" PRIx32
                        ": the parent was written to since",
-                       child->path, child->desc->parent_cid, parent->path, parent->desc->cid);
+                       child->path, child->desc->parent_cid, parent_path, parent_cid);
     }
     return VIX_OK;
 }
@@ -103,9 +104,9 @@ static VixError open_parent(struct chain *c, const struct link *child, const cha
         }
         return code == VIX_E_FILE_NOT_FOUND ? VIX_E_DISK_OPENPARENT : code;
     }
-    code = check_cid(child, parent, err);
+    code = check_cid(child, parent->path, parent->desc->cid, err);
     if (code == VIX_OK) {
-        code = check_capacity(child, parent, err);
+        code = check_capacity(child, parent->path, parent->capacity, err);
     }
     if (code == VIX_OK) {
         code = add_link(c, parent, err);
@@ -202,6 +203,10 @@ VixError chain_close(struct chain *c, struct err *err)
         VixError code = link_close(c->links[i], first == VIX_OK ? err : NULL);
         first = first != VIX_OK ? first : code;
     }
+    if (c->base.read != NULL) {
+        VixError code = c->base.close(c->base.ctx, first == VIX_OK ? err : NULL);
+        first = first != VIX_OK ? first : code;
+    }
     free(c->links);
     free(c);
     return first;
@@ -209,20 +214,25 @@ VixError chain_close(struct chain *c, struct err *err)
 
 /* ---- attach ---- */
 
-static VixError check_roots(const struct chain *parent, const struct chain *child, struct err *err)
+static VixError check_child(const char *parent_path, const struct chain *child, struct err *err)
 {
-    const struct link *base = parent->links[parent->link_count - 1];
-
     if (!link_has_parent(child->links[0])) {
         return err_set(err, VIX_E_DISK_ATTACH_ROOTLINK, "%s has no parent in its descriptor: it cannot be put on %s",
-                       child->links[0]->path, parent->links[0]->path);
+                       child->links[0]->path, parent_path);
     }
     if (child->link_count != 1) {
         return err_set(err, VIX_E_INVALID_ARG,
                        "%s was opened with its %zu links: open it as a single link to attach it", child->links[0]->path,
                        child->link_count);
     }
-    if (link_has_parent(base)) {
+    return check_child_type(child->links[0], err);
+}
+
+static VixError check_root(const struct chain *parent, struct err *err)
+{
+    const struct link *base = parent->links[parent->link_count - 1];
+
+    if (link_has_parent(base) && parent->base.read == NULL) {
         return err_set(err, VIX_E_DISK_PARTIALCHAIN, "%s was opened without its parents: nothing can be put on it",
                        base->path);
     }
@@ -240,17 +250,17 @@ VixError chain_can_attach(const struct chain *parent, const struct chain *child,
         return err_set(err, VIX_E_DISK_PARENT_NOTALLOWED,
                        "%s is being written as a stream: it can be a parent only when it is complete", low->path);
     }
-    VixError code = check_roots(parent, child, err);
+    VixError code = check_child(low->path, child, err);
     if (code == VIX_OK) {
-        code = check_child_type(high, err);
+        code = check_root(parent, err);
     }
     if (code == VIX_OK) {
         code = check_depth(parent->link_count + 1, high->path, err);
     }
     if (code == VIX_OK) {
-        code = check_capacity(high, low, err);
+        code = check_capacity(high, low->path, low->capacity, err);
     }
-    return code == VIX_OK ? check_cid(high, low, err) : code;
+    return code == VIX_OK ? check_cid(high, low->path, low->desc->cid, err) : code;
 }
 
 static VixError join(struct chain *parent, struct chain *child, struct err *err)
@@ -272,8 +282,10 @@ static VixError join(struct chain *parent, struct chain *child, struct err *err)
     free(child->links);
     child->links = links;
     child->link_count = parent->link_count + 1;
+    child->base = parent->base;
     child->flags &= ~CHAIN_SINGLE_LINK;
     parent->link_count = 0;
+    parent->base.read = NULL;
     chain_connect_top(child);
     return VIX_OK;
 }
@@ -286,4 +298,28 @@ VixError chain_attach(struct chain *parent, struct chain *child, struct err *err
         (void)chain_close(parent, NULL);
     }
     return code;
+}
+
+VixError chain_can_attach_base(const struct chain_base *base, const struct chain *child, struct err *err)
+{
+    const struct link *high = child->links[0];
+    VixError code = check_child(base->path, child, err);
+
+    if (code == VIX_OK) {
+        code = check_capacity(high, base->path, base->capacity, err);
+    }
+    return code == VIX_OK ? check_cid(high, base->path, base->cid, err) : code;
+}
+
+VixError chain_attach_base(const struct chain_base *base, struct chain *child, struct err *err)
+{
+    VixError code = chain_can_attach_base(base, child, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    child->base = *base;
+    child->flags &= ~CHAIN_SINGLE_LINK;
+    chain_connect_top(child);
+    return VIX_OK;
 }
