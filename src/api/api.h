@@ -19,10 +19,13 @@
 #include "api/handle.h"
 #include "base/err.h"
 #include "disk/disk.h"
+#include "disk/remote.h"
+#include "ops/ops.h"
 #include "vmdk/create.h"
 
-/** A connection to the local host. */
+/** A connection to the local host or to a server. */
 struct connection {
+    struct remote *remote;     /* NULL: local */
     bool read_only;            /* every disk is opened read-only */
     struct params_box *params; /* deep copy of what it was made from */
 };
@@ -100,6 +103,35 @@ VixError connection_close_slot(struct slot *slot, const char *name);
 
 /** VIX_OK for a path that can be one of a local disk. */
 VixError local_path_check(const char *path, struct err *err);
+
+/** The connection of a pinned disk. */
+const struct connection *connection_of_disk(struct slot *slot);
+
+/** VIX_OK for a path that can be one of a disk of the connection. */
+VixError path_check(const struct connection *c, const char *path, struct err *err);
+
+/** VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT for a connection to a server. @what can be done locally only. */
+VixError need_local(const struct connection *c, const char *what, struct err *err);
+
+/** Opens a disk of the connection, local or remote. @flags VIXDISKLIB_FLAG_OPEN_, as the client gave them. */
+VixError open_on(const struct connection *c, const char *path, uint32_t flags, struct disk **ret_disk, struct err *err);
+
+/** What a copy on a server is to be. */
+struct server_copy {
+    const struct connection *to;
+    const char *path;
+    uint32_t flags; /* VIXDISKLIB_FLAG_OPEN_, compression */
+    VixDiskLibDiskType type;
+    VixDiskLibAdapterType adapter; /* 0: the source's */
+    bool overwrite;                /* an old disk is removed first */
+    bool keep_existing;            /* the disk that is there is written over */
+    bool target_is_zero;           /* and it reads as zeros */
+    unsigned threads;
+};
+
+/** Copies a disk to a server. What was made is removed after a failure. @from: the connection of src. */
+VixError copy_to_server(struct disk *src, const struct connection *from, const struct server_copy *copy,
+                        struct ops_progress progress, struct err *err);
 
 /** VIX_E_INVALID_ARG if the target of a copy is a file of its source. */
 VixError check_is_not_source(struct disk *src, const char *dst_path, struct err *err);

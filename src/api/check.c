@@ -66,8 +66,11 @@ static uint32_t check_flags(uint32 flags)
 static VixError check(struct api_call *call, const struct connection *c, const char *path, uint32 flags,
                       struct client_problems *client, struct check_summary *ret_summary)
 {
-    VixError code = local_path_check(path, &call->err);
+    VixError code = need_local(c, "disks are checked", &call->err);
 
+    if (code == VIX_OK) {
+        code = local_path_check(path, &call->err);
+    }
     if (code != VIX_OK) {
         return code;
     }

@@ -22,9 +22,15 @@ static char *real_folder(const char *path, struct err *err)
 }
 
 /** How the child's descriptor names the parent: relative where the parent lies in the child's folder or below it, so
- * that the folder can be moved; else by the absolute path. */
-static char *parent_hint(const char *parent_path, const char *child_path, struct err *err)
+ * that the folder can be moved; else by the absolute path. A parent on a server by its path there. */
+static char *parent_hint(struct disk *parent, const char *child_path, struct err *err)
 {
+    const struct chain *chain = disk_local_chain(parent);
+
+    if (chain == NULL) {
+        return alloc_text(parent->path, err);
+    }
+    const char *parent_path = chain->links[0]->path;
     CLEANUP_FREE char *parent_folder = real_folder(parent_path, err);
     CLEANUP_FREE char *child_folder = parent_folder != NULL ? real_folder(child_path, err) : NULL;
 
@@ -86,20 +92,13 @@ static uint16_t hw_version_of(struct disk *d)
     return version <= UINT16_MAX ? (uint16_t)version : 0;
 }
 
-static uint32_t cid_of(struct chain *chain)
-{
-    struct link *top = chain->links[0];
-    SCOPED_LOCK(&top->meta_lock);
-    return top->desc->cid;
-}
-
 static VixError create_child(struct disk *parent, const char *path, VixDiskLibDiskType type,
                              struct client_progress *progress, struct err *err)
 {
-    struct chain *chain = disk_local_chain(parent);
     struct disk_info info;
+    uint32_t cid = 0;
 
-    if (chain == NULL) {
+    if (disk_local_chain(parent) == NULL && !disk_is_remote(parent)) {
         return err_set(err, VIX_E_NOT_SUPPORTED, "only a VMDK can have children");
     }
     VixError code = parent->ops->info(parent, &info, err);
@@ -111,7 +110,11 @@ static VixError create_child(struct disk *parent, const char *path, VixDiskLibDi
     if (code != VIX_OK) {
         return code;
     }
-    CLEANUP_FREE char *hint = parent_hint(chain->links[0]->path, path, err);
+    code = disk_content_id(parent, &cid, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    CLEANUP_FREE char *hint = parent_hint(parent, path, err);
     if (hint == NULL) {
         return err->code;
     }
@@ -124,7 +127,7 @@ static VixError create_child(struct disk *parent, const char *path, VixDiskLibDi
         .physical_sector_size = info.info.physicalSectorSize,
         .allow_over_2tb = true, /* the parent is as large */
         .parent_hint = hint,
-        .parent_cid = cid_of(chain),
+        .parent_cid = cid,
     };
     return vmdk_create(store_fs_local(), path, &p, progress_percent, progress, err);
 }

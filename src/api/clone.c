@@ -2,8 +2,12 @@
 /* Copying disks. */
 #include "api/api.h"
 
+#include <inttypes.h>
+#include <string.h>
+
 #include "api/progress.h"
 #include "base/config.h"
+#include "base/log.h"
 #include "ops/ops.h"
 #include "store/store.h"
 #include "vmdk/create.h"
@@ -80,23 +84,144 @@ VixError check_is_not_source(struct disk *src, const char *dst_path, struct err 
                 : VIX_OK;
 }
 
-static VixError clone_disk(const char *dst_path, const char *src_path, const VixDiskLibCreateParams *wanted,
-                           bool overwrite, struct client_progress *progress, struct err *err)
-{
-    struct convert_target target = {.path = dst_path, .fd = -1, .overwrite = overwrite};
-    struct disk *src;
+/* ---- to a server ---- */
 
-    VixError code = disk_open_local(store_fs_local(), src_path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &src, err);
+/** A disk cannot be copied onto itself; two names of one server or disk are not seen through: the host's lock is left
+ * for them. */
+static VixError check_is_other_disk(const struct disk *src, const struct connection *from,
+                                    const struct server_copy *copy, struct err *err)
+{
+    bool same = from->remote != NULL && strcmp(remote_peer(from->remote), remote_peer(copy->to->remote)) == 0 &&
+                strcmp(src->path, copy->path) == 0;
+    return same ? err_set(err, VIX_E_INVALID_ARG, "%s: is the source, which cannot be the target too", copy->path)
+                : VIX_OK;
+}
+
+static VixError adapter_of(struct disk *src, VixDiskLibAdapterType *ret_adapter, struct err *err)
+{
+    struct disk_info info;
+
+    if (*ret_adapter != VIXDISKLIB_ADAPTER_UNKNOWN && *ret_adapter != 0) {
+        return VIX_OK;
+    }
+    VixError code = src->ops->info(src, &info, err);
+    if (code == VIX_OK) {
+        *ret_adapter = info.info.adapterType;
+        disk_info_done(&info);
+    }
+    return code;
+}
+
+static VixError fill_and_close(struct disk *src, struct disk *dst, bool dst_is_zero, unsigned threads,
+                               struct ops_progress progress, struct err *err)
+{
+    VixError code = ops_copy_into(src, dst, dst_is_zero, threads, progress, err);
+    VixError closed = disk_close(dst, code == VIX_OK ? err : NULL); /* only the first reason is told */
+
+    return code == VIX_OK ? closed : code;
+}
+
+static VixError copy_over(struct disk *src, const struct server_copy *copy, struct ops_progress progress,
+                          struct err *err)
+{
+    struct disk *dst = NULL;
+    VixError code = open_on(copy->to, copy->path, copy->flags, &dst, err);
+
+    return code == VIX_OK ? fill_and_close(src, dst, copy->target_is_zero, copy->threads, progress, err) : code;
+}
+
+static VixError copy_to_new(struct disk *src, const struct server_copy *copy, struct ops_progress progress,
+                            struct err *err)
+{
+    struct remote *r = copy->to->remote;
+    struct create_params p = {.type = copy->type, .adapter = copy->adapter, .capacity = src->capacity};
+    struct disk *dst = NULL;
+    VixError code = adapter_of(src, &p.adapter, err);
+
+    if (code == VIX_OK) {
+        code = remote_create(r, copy->path, &p, copy->overwrite, err);
+    }
     if (code != VIX_OK) {
         return code;
     }
-    code = check_is_not_source(src, dst_path, err);
+    code = remote_open_new(r, copy->path, p.capacity, copy->flags, &dst, err);
     if (code == VIX_OK) {
-        code = clone_params(src, wanted, &target.params, err);
+        code = fill_and_close(src, dst, true, copy->threads, progress, err);
     }
+    if (code != VIX_OK && remote_unlink(r, copy->path, NULL) != VIX_OK) {
+        log_news("%s: what was made of it could not be removed", copy->path);
+    }
+    return code;
+}
+
+VixError copy_to_server(struct disk *src, const struct connection *from, const struct server_copy *copy,
+                        struct ops_progress progress, struct err *err)
+{
+    VixError code = remote_path_check(copy->to->remote, copy->path, err);
+
     if (code == VIX_OK) {
-        code = ops_convert(store_fs_local(), src, &target, progress_bytes(progress), err);
+        code = check_is_other_disk(src, from, copy, err);
     }
+    if (code == VIX_OK && (copy->flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY) != 0) {
+        code = err_set(err, VIX_E_INVALID_ARG, "%s: flags 0x%" PRIx32 " ask for reading only", copy->path, copy->flags);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    return copy->keep_existing ? copy_over(src, copy, progress, err) : copy_to_new(src, copy, progress, err);
+}
+
+/* ---- Clone ---- */
+
+/** What a clone is to be and where it comes from. */
+struct cloning {
+    const struct connection *from, *to;
+    const char *src_path, *dst_path;
+    const VixDiskLibCreateParams *wanted;
+    bool overwrite;
+};
+
+static VixError clone_locally(struct disk *src, const struct cloning *how, struct ops_progress progress,
+                              struct err *err)
+{
+    struct convert_target target = {.path = how->dst_path, .fd = -1, .overwrite = how->overwrite};
+    VixError code = check_is_not_source(src, how->dst_path, err);
+
+    if (code == VIX_OK) {
+        code = clone_params(src, how->wanted, &target.params, err);
+    }
+    return code == VIX_OK ? ops_convert(store_fs_local(), src, &target, progress, err) : code;
+}
+
+/** On a datastore a client asks for a thin disk or gets a thick one; only without a description the source counts. */
+static VixError clone_to_server(struct disk *src, const struct cloning *how, struct ops_progress progress,
+                                struct err *err)
+{
+    struct server_copy copy = {
+        .to = how->to, .path = how->dst_path, .type = VIXDISKLIB_DISK_VMFS_FLAT, .overwrite = how->overwrite};
+    VixError code = VIX_OK;
+
+    if (how->wanted == NULL) {
+        code = type_of_disk(src, &copy.type, err);
+    } else if (how->wanted->diskType == VIXDISKLIB_DISK_VMFS_THIN) {
+        copy.type = VIXDISKLIB_DISK_VMFS_THIN;
+    }
+    return code == VIX_OK ? copy_to_server(src, how->from, &copy, progress, err) : code;
+}
+
+static VixError clone_disk(const struct cloning *how, struct client_progress *progress, struct err *err)
+{
+    struct disk *src;
+    VixError code = path_check(how->to, how->dst_path, err);
+
+    if (code == VIX_OK) {
+        code = open_on(how->from, how->src_path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &src, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = how->to->remote != NULL ? clone_to_server(src, how, progress_bytes(progress), err)
+                                   : clone_locally(src, how, progress_bytes(progress), err);
     (void)disk_close(src, NULL); /* only read */
     return code;
 }
@@ -107,21 +232,22 @@ VixError VixDiskLib_Clone(const VixDiskLibConnection dstConnection, const char *
                           void *progressCallbackData, Bool overWrite)
 {
     struct api_call call;
-    struct connection *c;
+    struct connection *to;
+    struct connection *from;
     struct client_progress progress = {.func = progressFunc, .data = progressCallbackData, .told = -1};
 
-    VixError code = call_on_connection(&call, __func__, dstPath, dstConnection, &c);
+    VixError code = call_on_connection(&call, __func__, dstPath, dstConnection, &to);
     if (code == VIX_OK) {
-        code = call_add_connection(&call, srcConnection, &c);
+        code = call_add_connection(&call, srcConnection, &from);
     }
     if (code == VIX_OK) {
-        code = local_path_check(dstPath, &call.err);
-    }
-    if (code == VIX_OK) {
-        code = local_path_check(srcPath, &call.err);
-    }
-    if (code == VIX_OK) {
-        code = clone_disk(dstPath, srcPath, vixCreateParams, overWrite != 0, &progress, &call.err);
+        const struct cloning how = {.from = from,
+                                    .to = to,
+                                    .src_path = srcPath,
+                                    .dst_path = dstPath,
+                                    .wanted = vixCreateParams,
+                                    .overwrite = overWrite != 0};
+        code = clone_disk(&how, &progress, &call.err);
     }
     progress_end(&progress, code);
     return call_end(&call, code);

@@ -8,7 +8,9 @@
  */
 #include "api/api.h"
 
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -19,6 +21,7 @@
 #define PARAMS_COMMON_SIZE offsetof(VixDiskLibConnectParams, vimApiVer)
 #define PARAMS_ROOM 256 /* what a program with a newer header may write to */
 #define PARAMS_TEXTS 12
+#define IDENTITY_MAX 50u
 
 _Static_assert(PARAMS_COMMON_SIZE == 72, "the struct of the 5.x interface has 72 bytes");
 
@@ -192,9 +195,6 @@ static bool is_set(const char *text)
 /** VIX_OK for parameters that name no server. */
 static VixError check_local(const VixDiskLibConnectParams *p, struct err *err)
 {
-    if (is_set(p->serverName)) {
-        return err_set(err, VIX_E_NOT_SUPPORTED, "server %s: this version opens local disks only", p->serverName);
-    }
     if (is_set(p->vmxSpec)) {
         return err_set(err, VIX_E_INVALID_ARG, "virtual machine %s: a server name has to be given too", p->vmxSpec);
     }
@@ -205,45 +205,160 @@ static VixError check_local(const VixDiskLibConnectParams *p, struct err *err)
     return VIX_OK;
 }
 
-/** For calls that do something on a server, and nothing on the local host. */
-static VixError nothing_to_do_locally(const char *name, const VixDiskLibConnectParams *params)
+/** "host:port: ", for sentences before there is a connection. */
+static void tell_server(const VixDiskLibConnectParams *p, struct err *err)
 {
-    struct api_call call;
-    VixDiskLibConnectParams p;
-    VixError code = call_on_library(&call, name, NULL);
-
-    if (code == VIX_OK) {
-        read_params(&p, params);
-        code = check_local(&p, &call.err);
-    }
-    return call_end(&call, code);
+    bool brackets = strchr(p->serverName, ':') != NULL && p->serverName[0] != '[';
+    err_prefix(err, brackets ? "[%.200s]:%" PRIu32 ": " : "%.200s:%" PRIu32 ": ", p->serverName,
+               p->port != 0 ? p->port : 443);
 }
 
-static VixError connect_local(const VixDiskLibConnectParams *params, bool read_only, VixDiskLibConnection *ret_handle,
-                              struct err *err)
+static VixError check_ports(const VixDiskLibConnectParams *p, struct err *err)
 {
-    struct params_box *box = NULL;
-    struct slot *slot;
-    VixDiskLibConnectParams p;
+    if (p->port > UINT16_MAX || p->nfcHostPort > UINT16_MAX) {
+        return err_set(err, VIX_E_INVALID_ARG, "%s %" PRIu32 " is no port: the highest is 65535",
+                       p->port > UINT16_MAX ? "port" : "nfcHostPort", p->port > UINT16_MAX ? p->port : p->nfcHostPort);
+    }
+    return VIX_OK;
+}
 
-    read_params(&p, params);
-    VixError code = check_local(&p, err);
+static VixError check_spec(const VixDiskLibConnectParams *p, struct err *err)
+{
+    if (p->specType == VIXDISKLIB_SPEC_VSTORAGE_OBJECT) {
+        return err_set(err, VIX_E_NOT_SUPPORTED,
+                       "first-class disks (VSTORAGE_OBJECT) cannot be opened: attach the disk to a virtual machine and "
+                       "name that in vmxSpec");
+    }
+    if (p->specType == VIXDISKLIB_SPEC_DATASTORE) {
+        return err_set(err, VIX_E_NOT_SUPPORTED,
+                       "disks cannot be named by their datastore alone (SPEC_DATASTORE): name a virtual machine in "
+                       "vmxSpec");
+    }
+    return VIX_OK;
+}
+
+static VixError take_credentials(const VixDiskLibConnectParams *p, struct remote_params *to, struct err *err)
+{
+    switch (p->credType) {
+    case VIXDISKLIB_CRED_UID:
+        to->user = p->creds.uid.userName;
+        to->password = p->creds.uid.password;
+        if (!is_set(to->user) || to->password == NULL) {
+            return err_set(err, VIX_E_INVALID_ARG, "the %s is missing",
+                           is_set(to->user) ? "password" : "name of the user");
+        }
+        return VIX_OK;
+    case VIXDISKLIB_CRED_SESSIONID:
+        to->cookie = p->creds.sessionId.cookie;
+        return is_set(to->cookie) ? VIX_OK : err_set(err, VIX_E_INVALID_ARG, "the cookie of the session is missing");
+    case VIXDISKLIB_CRED_SSPI:
+    case VIXDISKLIB_CRED_TICKETID:
+        return err_set(err, VIX_E_LOGIN_TYPE_NOT_SUPPORTED,
+                       "credentials of type %d (SSPI, TICKETID) are not supported: give user and password (UID) or a "
+                       "session's cookie (SESSIONID)",
+                       (int)p->credType);
+    case VIXDISKLIB_CRED_UNKNOWN:
+    default:
+        return err_set(err, VIX_E_INVALID_ARG, "the type of the credentials is not set, or unknown: %d",
+                       (int)p->credType);
+    }
+}
+
+/** How to reach the server of a program's parameters; the texts stay the program's. */
+static VixError read_server(const VixDiskLibConnectParams *p, struct remote_params *ret_params, struct err *err)
+{
+    struct remote_params to = {.server = p->serverName, .thumbprint = p->thumbPrint, .vmx_spec = p->vmxSpec};
+    VixError code = check_ports(p, err);
+
     if (code == VIX_OK) {
-        code = box_copy(p, &box, err);
+        code = check_spec(p, err);
     }
-    struct connection *c = code == VIX_OK ? alloc_zero(sizeof *c, err) : NULL;
-    if (c == NULL || handle_reserve(HANDLE_CONNECTION, &slot, err) != VIX_OK) {
-        box_free(box);
+    if (code == VIX_OK) {
+        code = take_credentials(p, &to, err);
+    }
+    if (code != VIX_OK) {
+        tell_server(p, err);
+        return code;
+    }
+    to.port = (uint16_t)p->port;
+    to.nfc_port = (uint16_t)p->nfcHostPort;
+    *ret_params = to;
+    return VIX_OK;
+}
+
+/** How a program wants its disks opened. */
+struct access {
+    bool read_only;
+    const char *snapshot, *transports;
+};
+
+static VixError connect_server(const VixDiskLibConnectParams *p, const struct access *access, struct connection *c,
+                               struct err *err)
+{
+    struct remote_params to;
+    VixError code = read_server(p, &to, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    to.snapshot_ref = access->snapshot;
+    to.transports = access->transports;
+    to.read_only = access->read_only;
+    return remote_connect(&to, &c->remote, err);
+}
+
+static void connection_free(struct connection *c)
+{
+    if (c != NULL) {
+        remote_disconnect(c->remote);
+        box_free(c->params);
         free(c);
-        return err->code;
     }
-    c->read_only = read_only;
-    c->params = box;
+}
+
+static VixError make_connection(const VixDiskLibConnectParams *params, const struct access *access,
+                                struct connection **ret_connection, struct err *err)
+{
+    VixDiskLibConnectParams p;
+    struct connection *c = alloc_zero(sizeof *c, err);
+
+    if (c == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    read_params(&p, params);
+    c->read_only = access->read_only;
+    VixError code = box_copy(p, &c->params, err);
+    if (code == VIX_OK) {
+        code = is_set(p.serverName) ? connect_server(&p, access, c, err) : check_local(&p, err);
+    }
+    if (code != VIX_OK) {
+        connection_free(c);
+        return code;
+    }
+    *ret_connection = c;
+    return VIX_OK;
+}
+
+static VixError connect_and_publish(const VixDiskLibConnectParams *params, const struct access *access,
+                                    VixDiskLibConnection *ret_handle, struct err *err)
+{
+    struct connection *c = NULL;
+    struct slot *slot;
+    VixError code = handle_reserve(HANDLE_CONNECTION, &slot, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = make_connection(params, access, &c, err);
+    if (code != VIX_OK) {
+        handle_give_back(HANDLE_CONNECTION, slot);
+        return code;
+    }
     *ret_handle = handle_publish(HANDLE_CONNECTION, slot, c, NULL);
     return VIX_OK;
 }
 
-static VixError connect_as(const char *name, const VixDiskLibConnectParams *params, bool read_only,
+static VixError connect_as(const char *name, const VixDiskLibConnectParams *params, const struct access *access,
                            VixDiskLibConnection *ret_connection)
 {
     struct api_call call;
@@ -255,22 +370,22 @@ static VixError connect_as(const char *name, const VixDiskLibConnectParams *para
         code = err_set(&call.err, VIX_E_INVALID_ARG, "there is no place for the connection: the argument is NULL");
     }
     if (code == VIX_OK) {
-        code = connect_local(params, read_only, ret_connection, &call.err);
+        code = connect_and_publish(params, access, ret_connection, &call.err);
     }
     return call_end(&call, code);
 }
 
 VixError VixDiskLib_Connect(const VixDiskLibConnectParams *connectParams, VixDiskLibConnection *connection)
 {
-    return connect_as(__func__, connectParams, false, connection);
+    const struct access access = {.transports = "nbdssl:nbd"};
+    return connect_as(__func__, connectParams, &access, connection);
 }
 
 VixError VixDiskLib_ConnectEx(const VixDiskLibConnectParams *connectParams, Bool readOnly, const char *snapshotRef,
                               const char *transportModes, VixDiskLibConnection *connection)
 {
-    (void)snapshotRef;    /* of virtual machines only */
-    (void)transportModes; /* local disks have one */
-    return connect_as(__func__, connectParams, readOnly != 0, connection);
+    const struct access access = {.read_only = readOnly != 0, .snapshot = snapshotRef, .transports = transportModes};
+    return connect_as(__func__, connectParams, &access, connection);
 }
 
 /** Whether a pinned connection, or one of its disks, is used by a call or callback of this thread. */
@@ -289,6 +404,11 @@ static bool connection_used_here(const struct slot *slot)
             return true;
         }
     }
+}
+
+const struct connection *connection_of_disk(struct slot *slot)
+{
+    return atomic_load(&slot->owner);
 }
 
 VixError connection_close_slot(struct slot *slot, const char *name)
@@ -312,8 +432,7 @@ VixError connection_close_slot(struct slot *slot, const char *name)
         }
         first = first == VIX_OK ? code : first;
     }
-    box_free(c->params);
-    free(c);
+    connection_free(c);
     handle_give_back(HANDLE_CONNECTION, slot);
     return first;
 }
@@ -342,21 +461,52 @@ VixError VixDiskLib_Disconnect(VixDiskLibConnection connection)
 
 /* ---- calls that matter on servers only ---- */
 
-VixError VixDiskLib_PrepareForAccess(const VixDiskLibConnectParams *connectParams, const char *identity)
+typedef VixError access_func(const struct remote_params *params, const char *identity, struct err *err);
+
+static VixError cleanup(const struct remote_params *params, const char *identity, struct err *err)
 {
     (void)identity;
-    return nothing_to_do_locally(__func__, connectParams);
+    return remote_cleanup(params, err);
+}
+
+/** Does something to a virtual machine of a server, and nothing on the local host. */
+static VixError on_machine(const char *name, const VixDiskLibConnectParams *params, const char *identity,
+                           access_func *func)
+{
+    struct api_call call;
+    VixDiskLibConnectParams p;
+    struct remote_params to;
+    VixError code = call_on_library(&call, name, NULL);
+
+    if (code != VIX_OK) {
+        return call_end(&call, code);
+    }
+    read_params(&p, params);
+    if (!is_set(p.serverName)) {
+        return call_end(&call, check_local(&p, &call.err));
+    }
+    code = read_server(&p, &to, &call.err);
+    if (code == VIX_OK && identity != NULL && strlen(identity) > IDENTITY_MAX) {
+        code = err_set(&call.err, VIX_E_INVALID_ARG, "an identity of %zu characters: the most is %u", strlen(identity),
+                       IDENTITY_MAX);
+        tell_server(&p, &call.err);
+    }
+    return call_end(&call, code == VIX_OK ? func(&to, identity, &call.err) : code);
+}
+
+VixError VixDiskLib_PrepareForAccess(const VixDiskLibConnectParams *connectParams, const char *identity)
+{
+    return on_machine(__func__, connectParams, identity, remote_prepare_access);
 }
 
 VixError VixDiskLib_EndAccess(const VixDiskLibConnectParams *connectParams, const char *identity)
 {
-    (void)identity;
-    return nothing_to_do_locally(__func__, connectParams);
+    return on_machine(__func__, connectParams, identity, remote_end_access);
 }
 
 VixError VixDiskLib_Cleanup(const VixDiskLibConnectParams *connectParams, uint32 *numCleanedUp, uint32 *numRemaining)
 {
-    VixError code = nothing_to_do_locally(__func__, connectParams);
+    VixError code = on_machine(__func__, connectParams, NULL, cleanup);
 
     if (code == VIX_OK && numCleanedUp != NULL) {
         *numCleanedUp = 0;

@@ -18,7 +18,7 @@
 #define COMPRESSION_FLAGS                                                                                              \
     (VIXDISKLIB_FLAG_OPEN_COMPRESSION_ZLIB | VIXDISKLIB_FLAG_OPEN_COMPRESSION_FASTLZ |                                 \
      VIXDISKLIB_FLAG_OPEN_COMPRESSION_SKIPZ)
-#define LOCAL_OPEN_FLAGS                                                                                               \
+#define PLAIN_OPEN_FLAGS                                                                                               \
     (VIXDISKLIB_FLAG_OPEN_UNBUFFERED | VIXDISKLIB_FLAG_OPEN_SINGLE_LINK | VIXDISKLIB_FLAG_OPEN_READ_ONLY)
 
 VixError local_path_check(const char *path, struct err *err)
@@ -35,7 +35,22 @@ VixError local_path_check(const char *path, struct err *err)
     return VIX_OK;
 }
 
-/** The flags that matter for local disks. Compression is for the network: it is checked, then left out. Bits that have
+VixError path_check(const struct connection *c, const char *path, struct err *err)
+{
+    return c->remote != NULL ? remote_path_check(c->remote, path, err) : local_path_check(path, err);
+}
+
+VixError need_local(const struct connection *c, const char *what, struct err *err)
+{
+    if (c->remote == NULL) {
+        return VIX_OK;
+    }
+    return err_set(err, VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT,
+                   "%s: the connection is to a server, and %s on a local connection only", remote_peer(c->remote),
+                   what);
+}
+
+/** The flags that matter. Compression is for the network: it is checked, then left out for local disks. Bits that have
  * no meaning are ignored, as programs pass what later versions defined. */
 static VixError check_flags(uint32_t flags, const struct connection *c, uint32_t *ret_flags, struct err *err)
 {
@@ -44,39 +59,74 @@ static VixError check_flags(uint32_t flags, const struct connection *c, uint32_t
     if ((compression & (compression - 1)) != 0) {
         return err_set(err, VIX_E_INVALID_ARG, "flags 0x%" PRIx32 " ask for more than one compression", flags);
     }
-    *ret_flags = (flags & LOCAL_OPEN_FLAGS) | (c->read_only ? VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0);
+    *ret_flags = (flags & PLAIN_OPEN_FLAGS) | (c->remote != NULL ? compression : 0) |
+                 (c->read_only ? VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0);
     return VIX_OK;
+}
+
+VixError open_on(const struct connection *c, const char *path, uint32_t flags, struct disk **ret_disk, struct err *err)
+{
+    VixError code = path_check(c, path, err);
+
+    if (code == VIX_OK) {
+        code = check_flags(flags, c, &flags, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    return c->remote != NULL ? remote_open(c->remote, path, flags, ret_disk, err)
+                             : disk_open_local(store_fs_local(), path, flags, NULL, ret_disk, err);
 }
 
 /** How a disk is opened: by a path with flags, or from something that the caller has. */
 struct opening {
-    VixError (*open)(const struct opening *how, struct disk **ret_disk, struct err *err);
+    VixError (*open)(const struct opening *how, const struct connection *c, struct disk **ret_disk, struct err *err);
     const char *path;
-    uint32_t flags; /* as the client gave them, then those that matter */
+    uint32_t flags; /* as the client gave them */
     int fd;
     uint64_t capacity;
 };
 
-static VixError open_vmdk(const struct opening *how, struct disk **ret_disk, struct err *err)
+static VixError open_vmdk(const struct opening *how, const struct connection *c, struct disk **ret_disk,
+                          struct err *err)
 {
-    VixError code = local_path_check(how->path, err);
-    return code == VIX_OK ? disk_open_local(store_fs_local(), how->path, how->flags, NULL, ret_disk, err) : code;
+    return open_on(c, how->path, how->flags, ret_disk, err);
 }
 
-static VixError open_raw(const struct opening *how, struct disk **ret_disk, struct err *err)
+/** For what is not a disk yet. */
+static VixError check_local_file(const struct opening *how, const struct connection *c, const char *what,
+                                 struct err *err)
 {
-    VixError code = local_path_check(how->path, err);
-    return code == VIX_OK ? disk_open_raw(store_fs_local(), how->path, how->flags, ret_disk, err) : code;
+    VixError code = need_local(c, what, err);
+    return code == VIX_OK ? local_path_check(how->path, err) : code;
 }
 
-static VixError open_salvage(const struct opening *how, struct disk **ret_disk, struct err *err)
+static VixError open_raw(const struct opening *how, const struct connection *c, struct disk **ret_disk, struct err *err)
 {
-    VixError code = local_path_check(how->path, err);
+    uint32_t flags = 0;
+    VixError code = check_local_file(how, c, "raw images are opened", err);
+
+    if (code == VIX_OK) {
+        code = check_flags(how->flags, c, &flags, err);
+    }
+    return code == VIX_OK ? disk_open_raw(store_fs_local(), how->path, flags, ret_disk, err) : code;
+}
+
+static VixError open_salvage(const struct opening *how, const struct connection *c, struct disk **ret_disk,
+                             struct err *err)
+{
+    VixError code = check_local_file(how, c, "disks are salvaged", err);
     return code == VIX_OK ? salvage_open(store_fs_local(), how->path, ret_disk, err) : code;
 }
 
-static VixError open_pipe(const struct opening *how, struct disk **ret_disk, struct err *err)
+static VixError open_pipe(const struct opening *how, const struct connection *c, struct disk **ret_disk,
+                          struct err *err)
 {
+    VixError code = need_local(c, "streams are opened", err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
     if (how->fd < 0) {
         return err_set(err, VIX_E_INVALID_ARG, "file descriptor %d is no source", how->fd);
     }
@@ -84,15 +134,12 @@ static VixError open_pipe(const struct opening *how, struct disk **ret_disk, str
                               : disk_open_pipe_in(how->fd, how->capacity, ret_disk, err);
 }
 
-static VixError open_into_slot(struct opening *how, const struct connection *c, struct slot *slot,
+static VixError open_into_slot(const struct opening *how, const struct connection *c, struct slot *slot,
                                VixDiskLibHandle *ret_handle, struct err *err)
 {
     struct disk *d;
 
-    VixError code = check_flags(how->flags, c, &how->flags, err);
-    if (code == VIX_OK) {
-        code = how->open(how, &d, err);
-    }
+    VixError code = how->open(how, c, &d, err);
     if (code != VIX_OK) {
         handle_give_back(HANDLE_DISK, slot);
         return code;
@@ -103,7 +150,7 @@ static VixError open_into_slot(struct opening *how, const struct connection *c, 
     return VIX_OK;
 }
 
-static VixError open_disk(const char *name, VixDiskLibConnection connection, struct opening *how,
+static VixError open_disk(const char *name, VixDiskLibConnection connection, const struct opening *how,
                           VixDiskLibHandle *ret_handle)
 {
     struct api_call call;
@@ -237,7 +284,7 @@ VixError VixDiskLib_Create(const VixDiskLibConnection connection, const char *pa
 
     VixError code = call_on_connection(&call, __func__, path, connection, &c);
     if (code == VIX_OK) {
-        code = local_path_check(path, &call.err);
+        code = path_check(c, path, &call.err);
     }
     if (code == VIX_OK) {
         code = call_need(&call, createParams, "description of the new disk");
@@ -246,7 +293,8 @@ VixError VixDiskLib_Create(const VixDiskLibConnection connection, const char *pa
         code = read_create_params(createParams, &p, &call.err);
     }
     if (code == VIX_OK) {
-        code = vmdk_create(store_fs_local(), path, &p, progress_percent, &progress, &call.err);
+        code = c->remote != NULL ? remote_create(c->remote, path, &p, false, &call.err)
+                                 : vmdk_create(store_fs_local(), path, &p, progress_percent, &progress, &call.err);
     }
     progress_end(&progress, code);
     return call_end(&call, code);
@@ -261,10 +309,11 @@ VixError VixDiskLib_Unlink(VixDiskLibConnection connection, const char *path)
 
     VixError code = call_on_connection(&call, __func__, path, connection, &c);
     if (code == VIX_OK) {
-        code = local_path_check(path, &call.err);
+        code = path_check(c, path, &call.err);
     }
     if (code == VIX_OK) {
-        code = ops_unlink(store_fs_local(), path, &call.err);
+        code = c->remote != NULL ? remote_unlink(c->remote, path, &call.err)
+                                 : ops_unlink(store_fs_local(), path, &call.err);
     }
     return call_end(&call, code);
 }

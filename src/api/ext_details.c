@@ -1,38 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* VixDiskLibExt_GetDetails: the links and extents of a chain, copied into one piece of memory. The copying code runs
- * twice over the same steps: first without memory, which adds up the size, then with it. */
+/* VixDiskLibExt_GetDetails: the links and extents of a chain, copied into one piece of memory. */
 #include "api/api.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/arena.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "store/store.h"
-
-/** Memory that is handed out piece by piece; base NULL: only counted. */
-struct arena {
-    char *base;
-    size_t used;
-};
-
-static void *take_memory(struct arena *a, size_t size)
-{
-    size_t at = (a->used + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
-    a->used = at + size;
-    return a->base != NULL ? a->base + at : NULL;
-}
-
-static const char *take_text(struct arena *a, const char *text)
-{
-    if (text == NULL) {
-        return NULL;
-    }
-    size_t size = strlen(text) + 1;
-    void *copy = take_memory(a, size);
-    return copy != NULL ? memcpy(copy, text, size) : NULL;
-}
 
 static const char *access_word(enum extent_access access)
 {
@@ -60,7 +36,7 @@ static void copy_extent(struct arena *a, const struct link *l, size_t index, Vix
 {
     const struct extent_line *line = &l->desc->extents[index];
     const struct link_extent *e = index < l->extent_count ? &l->extents[index] : NULL;
-    const char *file = take_text(a, e != NULL && e->store != NULL ? e->store->path : line->name);
+    const char *file = arena_text(a, e != NULL && e->store != NULL ? e->store->path : line->name);
 
     if (to == NULL) {
         return;
@@ -103,16 +79,16 @@ static uint64_t link_allocated(const struct link *l)
 static void copy_link(struct arena *a, struct link *l, VixDiskLibExt_Link *to)
 {
     SCOPED_LOCK(&l->meta_lock);
-    VixDiskLibExt_Extent *extents = take_memory(a, l->desc->extent_count * sizeof *extents);
+    VixDiskLibExt_Extent *extents = arena_take(a, l->desc->extent_count * sizeof *extents);
 
     for (size_t i = 0; i < l->desc->extent_count; i++) {
         copy_extent(a, l, i, extents != NULL ? &extents[i] : NULL);
     }
     VixDiskLibExt_Link copy = {
-        .file = take_text(a, l->path),
-        .createType = take_text(a, l->desc->create_type),
-        .parentHint = take_text(a, l->desc->parent_hint),
-        .changeTrackFile = take_text(a, l->desc->change_track_path),
+        .file = arena_text(a, l->path),
+        .createType = arena_text(a, l->desc->create_type),
+        .parentHint = arena_text(a, l->desc->parent_hint),
+        .changeTrackFile = arena_text(a, l->desc->change_track_path),
         .cid = l->desc->cid,
         .parentCid = l->desc->parent_cid,
         .numExtents = (uint32)l->desc->extent_count,
@@ -125,8 +101,8 @@ static void copy_link(struct arena *a, struct link *l, VixDiskLibExt_Link *to)
 
 static VixDiskLibExt_Details *copy_chain(struct arena *a, const struct chain *c)
 {
-    VixDiskLibExt_Details *d = take_memory(a, sizeof *d);
-    VixDiskLibExt_Link *links = take_memory(a, c->link_count * sizeof *links);
+    VixDiskLibExt_Details *d = arena_take(a, sizeof *d);
+    VixDiskLibExt_Link *links = arena_take(a, c->link_count * sizeof *links);
     uint64_t allocated = 0;
 
     for (size_t i = 0; i < c->link_count; i++) {
@@ -143,9 +119,20 @@ static VixDiskLibExt_Details *copy_chain(struct arena *a, const struct chain *c)
     return d;
 }
 
+/** Of a disk on a server the interface tells the rest: GetInfo, the inventory. */
+static VixDiskLibExt_Details *copy_remote(struct arena *a, const struct disk *remote)
+{
+    VixDiskLibExt_Details *d = arena_take(a, sizeof *d);
+
+    if (d != NULL) {
+        *d = (VixDiskLibExt_Details){.format = "vmdk", .capacity = remote->capacity};
+    }
+    return d;
+}
+
 static VixDiskLibExt_Details *copy_raw(struct arena *a, struct disk *raw)
 {
-    VixDiskLibExt_Details *d = take_memory(a, sizeof *d);
+    VixDiskLibExt_Details *d = arena_take(a, sizeof *d);
     uint64_t size = 0;
     uint64_t allocated = 0;
 
@@ -159,6 +146,10 @@ static VixDiskLibExt_Details *copy_raw(struct arena *a, struct disk *raw)
 static VixDiskLibExt_Details *copy_details(struct arena *a, struct disk *d)
 {
     const struct chain *chain = disk_local_chain(d);
+
+    if (disk_is_remote(d)) {
+        return copy_remote(a, d);
+    }
     return chain != NULL ? copy_chain(a, chain) : copy_raw(a, d);
 }
 

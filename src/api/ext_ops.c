@@ -90,6 +90,32 @@ VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const 
     return call_end(&call, code);
 }
 
+static VixError convert_to_server(struct api_call *call, struct disk *src, const struct connection *to, uint32_t flags,
+                                  const VixDiskLibExt_ConvertParams *params, struct bytes_progress *told)
+{
+    VixDiskLibExt_ConvertParams p = {0};
+    VixError code = read_params(params, &p, &call->err);
+
+    if (code == VIX_OK && p.raw) {
+        code = err_set(&call->err, VIX_E_INVALID_ARG, "%s: a raw image cannot be made on a datastore", call->place);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    const struct server_copy copy = {
+        .to = to,
+        .path = call->place,
+        .flags = flags,
+        .type = p.diskType,
+        .adapter = p.adapterType,
+        .overwrite = p.overwrite != 0,
+        .keep_existing = p.keepExisting != 0,
+        .target_is_zero = p.targetIsZero != 0,
+        .threads = p.threads,
+    };
+    return copy_to_server(src, connection_of_disk(call->pins[0]), &copy, progress_of(told), &call->err);
+}
+
 VixError VixDiskLibExt_ConvertTo(VixDiskLibHandle src, VixDiskLibConnection dstConnection, const char *dstPath,
                                  uint32 flags, const VixDiskLibExt_ConvertParams *params,
                                  VixDiskLibExt_ProgressFunc progress, void *data)
@@ -99,16 +125,17 @@ VixError VixDiskLibExt_ConvertTo(VixDiskLibHandle src, VixDiskLibConnection dstC
     struct connection *c;
     struct bytes_progress told = {.func = progress, .data = data};
 
-    (void)flags;
     VixError code = call_on_disk(&call, __func__, src, &d);
     if (code == VIX_OK) {
         code = call_add_connection(&call, dstConnection, &c);
     }
     if (code == VIX_OK) {
-        code = local_path_check(dstPath, &call.err);
+        call.place = dstPath;
+        code = path_check(c, dstPath, &call.err);
     }
     if (code == VIX_OK) {
-        code = convert(&call, d, dstPath, params, &told);
+        code = c->remote != NULL ? convert_to_server(&call, d, c, flags, params, &told)
+                                 : convert(&call, d, dstPath, params, &told);
     }
     return call_end(&call, code);
 }
@@ -168,6 +195,9 @@ VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *child
     struct bytes_progress told = {.func = progress, .data = data};
 
     VixError code = call_on_connection(&call, __func__, childPath, connection, &c);
+    if (code == VIX_OK) {
+        code = need_local(c, "children are merged", &call.err);
+    }
     if (code == VIX_OK) {
         code = local_path_check(childPath, &call.err);
     }

@@ -187,6 +187,7 @@ void VixDiskLib_Exit(void)
         return;
     }
     close_all("VixDiskLib_Exit");
+    remote_shutdown();
     disk_async_shutdown();
     atomic_store(&version, 0);
     atomic_store(&started, NULL);
@@ -198,5 +199,5 @@ void VixDiskLib_Exit(void)
 
 const char *VixDiskLib_ListTransportModes(void)
 {
-    return "file";
+    return remote_transport_names();
 }

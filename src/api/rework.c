@@ -16,14 +16,15 @@ VixError VixDiskLib_Grow(VixDiskLibConnection connection, const char *path, VixD
 
     VixError code = call_on_connection(&call, __func__, path, connection, &c);
     if (code == VIX_OK) {
-        code = local_path_check(path, &call.err);
+        code = path_check(c, path, &call.err);
     }
     if (code == VIX_OK && c->read_only) {
         code = err_set(&call.err, VIX_E_FILE_READ_ONLY, "the connection is read-only");
     }
     if (code == VIX_OK) {
         progress_percent(&progress, 0);
-        code = ops_grow(store_fs_local(), path, capacity, updateGeometry != 0, &call.err);
+        code = c->remote != NULL ? remote_grow(c->remote, path, capacity, &call.err)
+                                 : ops_grow(store_fs_local(), path, capacity, updateGeometry != 0, &call.err);
         progress_end(&progress, code);
     }
     return call_end(&call, code);
@@ -40,6 +41,9 @@ static VixError rework(const char *name, VixDiskLibHandle handle, rework_func *f
     struct client_progress progress = {.func = progressFunc, .data = data, .told = -1};
 
     VixError code = call_on_disk(&call, name, handle, &d);
+    if (code == VIX_OK) {
+        code = need_local(connection_of_disk(call.pins[0]), "disks are reworked", &call.err);
+    }
     if (code == VIX_OK) {
         code = disk_wait(d, &call.err);
     }
@@ -70,6 +74,9 @@ VixError VixDiskLib_Reparent(const VixDiskLibConnection connection, const char *
     struct connection *c;
 
     VixError code = call_on_connection(&call, __func__, path, connection, &c);
+    if (code == VIX_OK) {
+        code = need_local(c, "parents are changed", &call.err);
+    }
     if (code == VIX_OK) {
         code = local_path_check(path, &call.err);
     }

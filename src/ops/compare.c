@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "codec/codec.h"
+#include "ops/copy.h"
 #include "ops/ops.h"
 #include "ops/walk.h"
 #include "work/work.h"
@@ -176,7 +177,7 @@ VixError ops_compare(struct disk *a, struct disk *b, struct ops_progress progres
 {
     struct compare c = {.sides = {a, b}};
     struct work_pipe *pipe;
-    unsigned threads = work_default_threads();
+    unsigned threads = copy_default_threads(a, b);
 
     atomic_init(&c.first, UINT64_MAX);
     atomic_init(&c.count, 0);

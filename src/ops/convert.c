@@ -396,3 +396,30 @@ VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert
     free(c.temp_path);
     return code;
 }
+
+#define INTO_UNIT 128u /* sectors: zeros are left out in blocks of 64 KiB where each write is a request of its own */
+
+VixError ops_copy_into(struct disk *src, struct disk *dst, bool dst_is_zero, unsigned threads,
+                       struct ops_progress progress, struct err *err)
+{
+    struct progress_meter meter;
+    const struct copy_job job = {
+        .src = src,
+        .dst = dst,
+        .unit = INTO_UNIT,
+        .dst_is_dirty = !dst_is_zero,
+        .threads = threads,
+        .meter = &meter,
+    };
+
+    if (src->capacity > dst->capacity) {
+        return err_set(err, VIX_E_DISK_CAPACITY_MISMATCH, "%s: the disk has %" PRIu64 " sectors, the source %" PRIu64,
+                       dst->path, dst->capacity, src->capacity);
+    }
+    meter_init(&meter, progress, src->capacity * SECTOR_SIZE);
+    VixError code = copy_disk(&job, err);
+    if (code == VIX_OK) {
+        code = dst->ops->flush(dst, err);
+    }
+    return code == VIX_OK ? meter_end(&meter, err) : code;
+}

@@ -286,6 +286,14 @@ static const struct work_pipe_ops to_sink_ops = {
 
 /* ---- the walk ---- */
 
+unsigned copy_default_threads(const struct disk *a, const struct disk *b)
+{
+    unsigned threads = work_default_threads();
+
+    threads = a->busy_pieces > threads ? a->busy_pieces : threads;
+    return b != NULL && b->busy_pieces > threads ? b->busy_pieces : threads;
+}
+
 /** Fills and pushes one slot. *ret_end: nothing is left. */
 static VixError push_piece(struct copy_state *c, struct work_pipe *pipe, struct walk *w, bool *ret_end, struct err *err)
 {
@@ -316,7 +324,7 @@ static VixError push_piece(struct copy_state *c, struct work_pipe *pipe, struct 
 static VixError run_pipe(struct copy_state *c, const struct work_pipe_ops *ops, bool tell_zero, struct err *err)
 {
     const struct copy_job *job = c->job;
-    unsigned threads = job->threads > 0 ? job->threads : work_default_threads();
+    unsigned threads = job->threads > 0 ? job->threads : copy_default_threads(job->src, job->dst);
     struct work_pipe *pipe;
     struct walk w;
     bool end = false;

@@ -19,9 +19,12 @@ struct copy_job {
     bool dst_is_dirty; /* dst may hold other bytes: zeros must get there too */
     bool file_to_file; /* dst keeps zeros as it keeps data: where both sides have plain bytes the file system may copy
                           them */
-    unsigned threads;  /* 0: work_default_threads */
+    unsigned threads;  /* 0: copy_default_threads */
     struct progress_meter *meter; /* of bytes of src */
 };
+
+/** The threads that keep two disks (b may be NULL) busy: the cores, or what a server takes at once. */
+unsigned copy_default_threads(const struct disk *a, const struct disk *b);
 
 /** Copies all of src. On failure dst holds a part of it. */
 VixError copy_disk(const struct copy_job *job, struct err *err);

@@ -2,13 +2,14 @@
 /* measure.c - how much space a copy of a disk would take, as far as it can be known before: the copy is made, but into
  * a disk that only counts. All data is read, since zeros that are stored in the source take no space in the copy; for
  * streamOptimized it is compressed too. Only for types that take their space at once nothing is read. Descriptors count
- * as a block of the file system. */
+ * as a block of the file system. A remote disk is not read: what its host says is allocated counts. */
 #include <inttypes.h>
 #include <stdatomic.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "disk/remote.h"
 #include "ops/convert.h"
 #include "ops/copy.h"
 #include "ops/ops.h"
@@ -48,6 +49,23 @@ static VixError count_write(struct disk *d, uint64_t sector, uint64_t nsectors, 
 /** Only what copy_disk calls. */
 static const struct disk_ops counter_ops = {.transport = "none", .write = count_write};
 
+/** The sectors of a remote disk that are allocated. */
+static VixError count_allocated(struct counter *c, struct disk *src, struct err *err)
+{
+    for (uint64_t at = 0; at < src->capacity;) {
+        struct disk_run run;
+        VixError code = src->ops->map(src, at, src->capacity - at, EXTENT_MAP_STATUS, &run, err);
+        if (code != VIX_OK) {
+            return code;
+        }
+        if (!run.zero) {
+            (void)count_write(&c->base, at, run.nsectors, NULL, NULL);
+        }
+        at += run.nsectors;
+    }
+    return VIX_OK;
+}
+
 /** The sectors of src that are not zero, in whole units. @tables may be NULL. */
 static VixError count_data(struct disk *src, uint64_t unit, _Atomic uint8_t *tables, uint64_t *ret_sectors,
                            struct err *err)
@@ -61,7 +79,7 @@ static VixError count_data(struct disk *src, uint64_t unit, _Atomic uint8_t *tab
     const struct copy_job job = {.src = src, .dst = &c.base, .unit = unit, .meter = &silent};
 
     meter_init(&silent, (struct ops_progress){0}, src->capacity * SECTOR_SIZE);
-    VixError code = copy_disk(&job, err);
+    VixError code = disk_is_remote(src) ? count_allocated(&c, src, err) : copy_disk(&job, err);
     if (code == VIX_OK) {
         *ret_sectors = atomic_load(&c.nsectors);
     }
@@ -165,6 +183,19 @@ static uint64_t stream_full_size(uint64_t capacity)
            SECTOR_SIZE;
 }
 
+/** As if nothing could be compressed. */
+static VixError measure_remote_stream(struct disk *src, uint64_t *ret_required, uint64_t *ret_full, struct err *err)
+{
+    uint64_t data = 0;
+    VixError code = count_data(src, KDMV_DEFAULT_GRAIN, NULL, &data, err);
+
+    if (code == VIX_OK) {
+        *ret_required = stream_full_size(data);
+        *ret_full = stream_full_size(src->capacity);
+    }
+    return code;
+}
+
 static VixError measure_stream(struct disk *src, uint64_t *ret_required, uint64_t *ret_full, struct err *err)
 {
     const struct create_params p = {.type = VIXDISKLIB_DISK_STREAM_OPTIMIZED, .allow_over_2tb = true};
@@ -173,6 +204,9 @@ static VixError measure_stream(struct disk *src, uint64_t *ret_required, uint64_
     uint64_t bytes = 0;
     const struct stream_sink sink = {.append = count_append, .ctx = &bytes, .name = "the measured stream"};
 
+    if (disk_is_remote(src)) {
+        return measure_remote_stream(src, ret_required, ret_full, err);
+    }
     meter_init(&silent, (struct ops_progress){0}, src->capacity * SECTOR_SIZE);
     VixError code = convert_to_stream(src, &p, &tuning, &sink, &silent, err);
     if (code == VIX_OK) {

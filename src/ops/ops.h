@@ -37,9 +37,15 @@ struct convert_target {
 VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert_target *target,
                      struct ops_progress progress, struct err *err);
 
+/** Copies a whole disk into one that is open for writing and at least as large, and flushes it. @dst_is_zero: what dst
+ * holds reads as zeros already. @threads 0: as many as keep both busy. VIX_E_DISK_CAPACITY_MISMATCH; as ops_convert. */
+VixError ops_copy_into(struct disk *src, struct disk *dst, bool dst_is_zero, unsigned threads,
+                       struct ops_progress progress, struct err *err);
+
 /** Bytes of storage that a copy of src in a type (UNKNOWN: the type of src; or raw) would take: *ret_required as it is,
  * *ret_full with every sector allocated. Reads all data, and compresses it for streamOptimized; only types that take
- * all their space at once are answered without. A stream cannot be measured: VIX_E_NOT_SUPPORTED. */
+ * all their space at once are answered without. Of a remote disk what is allocated counts, and nothing is read. A
+ * stream cannot be measured: VIX_E_NOT_SUPPORTED. */
 VixError ops_measure(struct disk *src, VixDiskLibDiskType type, bool raw, uint64_t *ret_required, uint64_t *ret_full,
                      struct err *err);
 

@@ -2,6 +2,11 @@
 /* Connections, and the sizes of the parameter struct that programs come with. */
 #include "env.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #define SIZE_5X 72
 #define SIZE_65 80
 
@@ -44,25 +49,163 @@ static void what_lies_behind_a_short_struct_is_not_looked_at(void **state)
     assert_code(VixDiskLib_Disconnect(c), VIX_OK);
 }
 
-static void a_server_is_refused_with_a_sentence(void **state)
+/** A port of this machine on which nobody listens. */
+static uint32 closed_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+/** Every call that takes parameters of a server refuses these. */
+static void assert_refused(const VixDiskLibConnectParams *p, VixError code, const char *sentence)
+{
+    VixDiskLibConnection c = (VixDiskLibConnection)(uintptr_t)1;
+
+    forget_messages();
+    assert_code(VixDiskLib_ConnectEx(p, FALSE, "snapshot-1", "nbdssl", &c), code);
+    assert_null(c);
+    assert_true(warn_has(sentence));
+    assert_code(VixDiskLib_Connect(p, &c), code);
+    assert_null(c);
+    assert_code(VixDiskLib_PrepareForAccess(p, "test"), code);
+    assert_code(VixDiskLib_EndAccess(p, "test"), code);
+    assert_code(VixDiskLib_Cleanup(p, NULL, NULL), code);
+    assert_int_equal(warn_count(), 5);
+}
+
+static void parameters_of_servers_are_checked(void **state)
 {
     char vm[] = "moref=vm-1";
     char server[] = "vc.example";
+    char user[] = "user";
+    char password[] = "password";
+    char empty[] = "";
     VixDiskLibConnectParams p = {.vmxSpec = vm, .serverName = server};
-    VixDiskLibConnection c = (VixDiskLibConnection)(uintptr_t)1;
 
     (void)state;
-    forget_messages();
-    assert_code(VixDiskLib_ConnectEx(&p, FALSE, "snapshot-1", "nbdssl", &c), VIX_E_NOT_SUPPORTED);
-    assert_null(c);
-    assert_true(warn_has("VixDiskLib_ConnectEx: server vc.example"));
-    assert_code(VixDiskLib_PrepareForAccess(&p, "test"), VIX_E_NOT_SUPPORTED);
-    assert_code(VixDiskLib_EndAccess(&p, "test"), VIX_E_NOT_SUPPORTED);
-    assert_code(VixDiskLib_Cleanup(&p, NULL, NULL), VIX_E_NOT_SUPPORTED);
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:443: the type of the credentials is not set");
+    p.credType = VIXDISKLIB_CRED_UID;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:443: the name of the user is missing");
+    p.creds.uid.userName = empty;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:443: the name of the user is missing");
+    p.creds.uid.userName = user;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:443: the password is missing");
+    p.creds.uid.password = password;
+    p.credType = VIXDISKLIB_CRED_SSPI;
+    assert_refused(&p, VIX_E_LOGIN_TYPE_NOT_SUPPORTED, ": vc.example:443: credentials of type 4");
+    p.credType = VIXDISKLIB_CRED_TICKETID;
+    assert_refused(&p, VIX_E_LOGIN_TYPE_NOT_SUPPORTED, ": vc.example:443: credentials of type 3");
+    p.credType = (VixDiskLibCredType)77;
+    assert_refused(&p, VIX_E_INVALID_ARG, "or unknown: 77");
+    p.credType = VIXDISKLIB_CRED_SESSIONID;
+    p.creds.sessionId.cookie = NULL;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:443: the cookie of the session is missing");
+    p.credType = VIXDISKLIB_CRED_UID;
+    p.creds.uid.userName = user;
+    p.creds.uid.password = password;
+    p.port = 65536;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:65536: port 65536 is no port");
+    p.port = 444;
+    p.nfcHostPort = 1u << 31;
+    assert_refused(&p, VIX_E_INVALID_ARG, ": vc.example:444: nfcHostPort 2147483648 is no port");
     p.serverName = NULL;
-    assert_code(VixDiskLib_Connect(&p, &c), VIX_E_INVALID_ARG);
+    p.nfcHostPort = 0;
+    assert_refused(&p, VIX_E_INVALID_ARG, "a server name has to be given too");
     assert_code(VixDiskLib_Connect(NULL, NULL), VIX_E_INVALID_ARG);
-    assert_int_equal(warn_count(), 6);
+}
+
+static void names_that_are_no_servers_are_refused(void **state)
+{
+    static const char *const names[] = {"a b", "a/b", "user@host", "host#x", "%41", "a\nb"};
+    char user[] = "user";
+    char password[] = "password";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "%s", names[i]);
+        const VixDiskLibConnectParams p = {
+            .serverName = name, .credType = VIXDISKLIB_CRED_UID, .creds.uid = {.userName = user, .password = password}};
+        VixDiskLibConnection c;
+        assert_code(VixDiskLib_Connect(&p, &c), VIX_E_INVALID_ARG);
+        assert_null(c);
+    }
+}
+
+static void other_kinds_of_disks_are_not_supported(void **state)
+{
+    char server[] = "vc.example";
+    char id[] = "11111111-2222";
+    char user[] = "user";
+    char password[] = "password";
+    VixDiskLibConnectParams *p = VixDiskLib_AllocateConnectParams();
+
+    (void)state;
+    p->serverName = server;
+    p->credType = VIXDISKLIB_CRED_UID;
+    p->creds.uid.userName = user;
+    p->creds.uid.password = password;
+    p->specType = VIXDISKLIB_SPEC_VSTORAGE_OBJECT;
+    p->spec.vStorageObjSpec.id = id;
+    assert_refused(p, VIX_E_NOT_SUPPORTED, ": vc.example:443: first-class disks");
+    p->specType = VIXDISKLIB_SPEC_DATASTORE;
+    assert_refused(p, VIX_E_NOT_SUPPORTED, ": vc.example:443: disks cannot be named by their datastore alone");
+    VixDiskLib_FreeConnectParams(p);
+}
+
+static void a_server_that_is_not_there_is_an_error(void **state)
+{
+    char vm[] = "moref=vm-1";
+    char server[] = "127.0.0.1";
+    char user[] = "user";
+    char password[] = "password-37b1";
+    char sentence[64];
+    char identity[60];
+    const VixDiskLibConnectParams p = {.vmxSpec = vm,
+                                       .serverName = server,
+                                       .credType = VIXDISKLIB_CRED_UID,
+                                       .creds.uid = {.userName = user, .password = password},
+                                       .port = closed_port()};
+
+    (void)state;
+    (void)snprintf(sentence, sizeof sentence, ": 127.0.0.1:%u: connection refused", p.port);
+    assert_refused(&p, VIX_E_HOST_NETWORK_CONN_REFUSED, sentence);
+    assert_false(warn_has(password) || log_has(password));
+    memset(identity, 'x', sizeof identity);
+    identity[50] = '\0';
+    assert_code(VixDiskLib_PrepareForAccess(&p, identity), VIX_E_HOST_NETWORK_CONN_REFUSED);
+    identity[50] = 'x';
+    identity[51] = '\0';
+    assert_code(VixDiskLib_PrepareForAccess(&p, identity), VIX_E_INVALID_ARG);
+    assert_code(VixDiskLibExt_Thumbprint(server, p.port, 0, NULL, 0, NULL, 0), VIX_E_HOST_NETWORK_CONN_REFUSED);
+    char sha1[59];
+    assert_code(VixDiskLibExt_Thumbprint(server, p.port, 0, sha1, sizeof sha1, NULL, 0), VIX_E_BUFFER_TOOSMALL);
+    assert_code(VixDiskLibExt_Thumbprint(NULL, 0, 0, NULL, 0, NULL, 0), VIX_E_INVALID_ARG);
+    assert_code(VixDiskLibExt_Thumbprint(server, 70000, 0, NULL, 0, NULL, 0), VIX_E_INVALID_ARG);
+}
+
+static void a_local_connection_has_no_traffic_and_no_inventory(void **state)
+{
+    VixDiskLibExt_Inventory *inventory = NULL;
+    VixDiskLibConnection c = local_connection();
+    uint64 in = 7;
+    uint64 out = 7;
+
+    (void)state;
+    assert_code(VixDiskLibExt_GetConnectionTraffic(c, &in, &out), VIX_OK);
+    assert_int_equal(in + out, 0);
+    assert_code(VixDiskLibExt_GetConnectionTraffic(c, NULL, NULL), VIX_OK);
+    assert_code(VixDiskLibExt_ListInventory(c, &inventory), VIX_E_NOT_SUPPORTED);
+    assert_code(VixDiskLibExt_ListInventory(c, NULL), VIX_E_INVALID_ARG);
+    assert_null(inventory);
+    VixDiskLibExt_FreeInventory(NULL);
+    assert_code(VixDiskLib_Disconnect(c), VIX_OK);
 }
 
 static void allocated_parameters_are_zero_and_roomy(void **state)
@@ -233,7 +376,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_and_zeroed_parameters_are_local),
         cmocka_unit_test(what_lies_behind_a_short_struct_is_not_looked_at),
-        cmocka_unit_test(a_server_is_refused_with_a_sentence),
+        cmocka_unit_test(parameters_of_servers_are_checked),
+        cmocka_unit_test(names_that_are_no_servers_are_refused),
+        cmocka_unit_test(other_kinds_of_disks_are_not_supported),
+        cmocka_unit_test(a_server_that_is_not_there_is_an_error),
+        cmocka_unit_test(a_local_connection_has_no_traffic_and_no_inventory),
         cmocka_unit_test(allocated_parameters_are_zero_and_roomy),
         cmocka_unit_test(parameters_are_copied_deeply),
         cmocka_unit_test(the_nfc_port_of_old_programs_is_padding),
