@@ -76,7 +76,13 @@ struct option_spec {
 };
 
 /** Groups of options that many commands have. */
-enum option_group { GROUP_DISKS = 1, GROUP_JSON = 2, GROUP_PROGRESS = 4 };
+enum option_group { GROUP_DISKS = 1, GROUP_JSON = 2, GROUP_PROGRESS = 4, GROUP_REMOTE = 8, GROUP_LAST = GROUP_REMOTE };
+
+/** How a server is reached. */
+struct remote_args {
+    const char *host, *user, *password_file, *cookie_file, *thumbprint, *vm, *snapshot, *transport, *compress;
+    struct number_arg port, nfc_port, password_fd;
+};
 
 /** Options of every command that has the group. */
 struct common_args {
@@ -87,6 +93,7 @@ struct common_args {
     bool verbose;
     bool json;
     struct progress_arg progress;
+    struct remote_args remote;
 };
 
 struct cli;
@@ -115,6 +122,7 @@ struct cli {
     int noperands;
     char **operands;
     VixDiskLibConnection connection; /* local; NULL until cli_connect */
+    VixDiskLibConnection server;     /* NULL until cli_connect_server */
     bool library_started;
 };
 
@@ -173,9 +181,9 @@ int cli_connect(struct cli *cli);
 /** Ends what cli_start and cli_connect began. */
 void cli_end(struct cli *cli);
 
-/** Opens a disk; connects first. A failure has been reported, and the status is returned; 0 on success. @format
- * FORMAT_AUTO: a VMDK; a raw image only for names and devices that can be nothing else. @flags VIXDISKLIB_FLAG_OPEN_
- * bits. */
+/** Opens a disk, local or on a server; connects first. A failure has been reported, and the status is returned; 0 on
+ * success. @format FORMAT_AUTO: a VMDK; a raw image only for names and devices that can be nothing else. @flags
+ * VIXDISKLIB_FLAG_OPEN_ bits. */
 int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32 flags, VixDiskLibHandle *ret_disk);
 
 /** Capacity in bytes. Reports as open_disk. */
@@ -187,5 +195,25 @@ int close_disk(struct cli *cli, const char *path, VixDiskLibHandle disk, int sta
 /** The range of -o and -n within a disk of the given size. Reports as open_disk. */
 int disk_range(struct cli *cli, const char *path, uint64_t capacity, struct bytes_arg off, struct bytes_arg len,
                uint64_t *ret_off, uint64_t *ret_len);
+
+/* ---- server.c: the connection to a server ---- */
+
+/** Whether options or variables name a server. */
+bool server_is_named(const struct cli *cli);
+
+/** Whether a path goes to the server: "[datastore] dir/x.vmdk", and a server is named. */
+bool is_remote_path(const struct cli *cli, const char *path);
+
+/** cli_start, and the connection to the server, unless they are there. Returns as cli_start. */
+int cli_connect_server(struct cli *cli);
+
+/** The connection that a path belongs to. Returns as cli_start. */
+int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection);
+
+/** The VIXDISKLIB_FLAG_OPEN_COMPRESSION_ of the command line. -1 to go on, or the status of a mistake. */
+int compression_flags(const struct cli *cli, uint32 *ret_flags);
+
+/** Takes "NAME", "NAME:PORT", "[ADDRESS]:PORT" apart; *port stays if there is none. */
+bool parse_host_port(const char *text, char *host, size_t size, uint32_t *port);
 
 #endif

@@ -520,7 +520,7 @@ const struct command command_bench = {
         "\"write\" DESTROYS the contents of the disk. Requests are aligned to their size, counted from OFFSET; the\n"
         "time of \"write\" includes a flush at the end.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct bench_args),
     .min_operands = 2,
     .max_operands = 2,

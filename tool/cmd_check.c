@@ -149,14 +149,14 @@ static int status_of(VixError code, const VixDiskLibExt_CheckSummary *s)
     return s->numRepaired > 0 ? CHECK_REPAIRED : CHECK_CLEAN;
 }
 
-static int check(struct cli *cli, const struct check_args *args)
+static int check(struct cli *cli, VixDiskLibConnection connection, const struct check_args *args)
 {
     struct check_run run = {.cli = cli, .problems = cli->common.json ? json_object_new_array() : NULL};
     VixDiskLibExt_CheckSummary summary = {.structSize = sizeof summary};
     uint32 flags = (args->repair ? (uint32)VIXDISKLIBEXT_CHECK_REPAIR : 0) |
                    (args->deep ? (uint32)VIXDISKLIBEXT_CHECK_DEEP : 0) |
                    (args->chain ? (uint32)VIXDISKLIBEXT_CHECK_CHAIN : 0);
-    VixError code = VixDiskLibExt_Check(cli->connection, cli->operands[0], flags, tell, &run, &summary);
+    VixError code = VixDiskLibExt_Check(connection, cli->operands[0], flags, tell, &run, &summary);
     if (code != VIX_OK && code != VIX_E_DISK_NEEDSREPAIR && code != VIX_E_DISK_CANTREPAIR) {
         json_object_put(run.problems);
         return stop_status(fail(cli, cli->operands[0], code));
@@ -173,8 +173,9 @@ static int check(struct cli *cli, const struct check_args *args)
 static int run(struct cli *cli, const void *data)
 {
     stop_catch_signals();
-    int status = cli_connect(cli);
-    return status == STATUS_DONE ? check(cli, data) : status;
+    VixDiskLibConnection connection = NULL;
+    int status = cli_connect_for(cli, cli->operands[0], &connection);
+    return status == STATUS_DONE ? check(cli, connection, data) : status;
 }
 
 const struct command command_check = {
@@ -185,7 +186,7 @@ const struct command command_check = {
                "repair only does what cannot lose anything; what needs a decision is reported and left alone.\n"
                "Exit status: 0 no problems, 1 repaired, 4 problems are left, 8 the check could not be done, 16 usage.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct check_args),
     .min_operands = 1,
     .max_operands = 1,

@@ -127,7 +127,7 @@ const struct command command_compare = {
     .details = "A and B may be VMDKs of any type or raw images. The shorter one is taken as padded with zeros.\n"
                "Exit status: 0 same, 1 different, 2 trouble.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct compare_args),
     .min_operands = 2,
     .max_operands = 2,

@@ -33,7 +33,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_ANY_TYPE,
      .at = offsetof(struct convert_args, type),
      .arg = "TYPE|raw",
-     .help = "what to make (must be given)"},
+     .help = "what to make (must be given; on a server: vmfsThin, the default, or vmfs)"},
     {.name = "output-type",
      .letter = 'O',
      .kind = OPTION_ANY_TYPE,
@@ -83,7 +83,7 @@ static const struct option_spec options[] = {
      .letter = 'n',
      .kind = OPTION_FLAG,
      .at = offsetof(struct convert_args, no_create),
-     .help = "raw: write into the existing file or block device DST"},
+     .help = "write into DST, which exists: a raw file, a block device, or a disk on a server"},
     {.name = "target-is-zero",
      .kind = OPTION_FLAG,
      .at = offsetof(struct convert_args, target_is_zero),
@@ -127,8 +127,14 @@ static int check_target(const struct cli *cli, const struct convert_args *args, 
     if (is_standard(dst) && isatty(STDOUT_FILENO)) {
         return usage_error(cli, "standard output is a terminal; send it to a file or a pipe");
     }
-    if (args->no_create && !args->type.raw) {
-        return usage_error(cli, "--no-create is for raw targets");
+    if (is_remote_path(cli, dst) && args->type.raw) {
+        return usage_error(cli, "a raw image cannot be made on a server");
+    }
+    if (args->no_create && !args->type.raw && !is_remote_path(cli, dst)) {
+        return usage_error(cli, "--no-create is for raw targets and disks on a server");
+    }
+    if (args->no_create && args->overwrite) {
+        return usage_error(cli, "--no-create and --overwrite do not go together");
     }
     if (args->target_is_zero && !args->no_create) {
         return usage_error(cli, "--target-is-zero goes with --no-create");
@@ -138,7 +144,7 @@ static int check_target(const struct cli *cli, const struct convert_args *args, 
 
 static int check_args(const struct cli *cli, const struct convert_args *args)
 {
-    if (!args->type.given) {
+    if (!args->type.given && !is_remote_path(cli, cli->operands[1])) {
         return usage_error(cli, "the type of DST is missing: -t TYPE or -t raw");
     }
     if (args->level.given && !is_stream(&args->type)) {
@@ -160,7 +166,7 @@ static int check_files(struct cli *cli, const struct convert_args *args)
     const char *dst = cli->operands[1];
     struct stat from;
     struct stat to;
-    if (is_standard(dst) || stat(dst, &to) != 0) {
+    if (is_standard(dst) || is_remote_path(cli, dst) || stat(dst, &to) != 0) {
         return -1;
     }
     if (!is_standard(src) && stat(src, &from) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino) {
@@ -279,8 +285,9 @@ static int open_source(struct cli *cli, const struct convert_args *args, VixDisk
 {
     const char *src = cli->operands[0];
     if (args->salvage) {
-        int status = cli_connect(cli);
-        VixError code = status == STATUS_DONE ? VixDiskLibExt_OpenSalvage(cli->connection, src, ret_disk) : VIX_OK;
+        VixDiskLibConnection connection = NULL;
+        int status = cli_connect_for(cli, src, &connection);
+        VixError code = status == STATUS_DONE ? VixDiskLibExt_OpenSalvage(connection, src, ret_disk) : VIX_OK;
         return code != VIX_OK ? fail(cli, src, code) : status;
     }
     if (!is_standard(src)) {
@@ -320,8 +327,36 @@ static void tell_salvage(const struct cli *cli, VixDiskLibHandle src)
     }
 }
 
+/** To a file, to standard output, or to a server. */
+static VixError convert_to(struct cli *cli, VixDiskLibConnection to, const char *dst, uint32 flags,
+                           VixDiskLibHandle src, const VixDiskLibExt_ConvertParams *params)
+{
+    struct progress progress;
+    progress_init(&progress, cli);
+    VixError code = to == NULL ? VixDiskLibExt_Convert(src, dst, params, progress_step, &progress)
+                               : VixDiskLibExt_ConvertTo(src, to, dst, flags, params, progress_step, &progress);
+    progress_end(&progress);
+    return code;
+}
+
+/** The connection to write to; NULL for local targets. */
+static int connect_target(struct cli *cli, VixDiskLibConnection *ret_connection, uint32 *ret_flags)
+{
+    if (!is_remote_path(cli, cli->operands[1])) {
+        return STATUS_DONE;
+    }
+    int status = compression_flags(cli, ret_flags);
+    return status >= 0 ? status : cli_connect_for(cli, cli->operands[1], ret_connection);
+}
+
 static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLibHandle src)
 {
+    VixDiskLibConnection to = NULL;
+    uint32 flags = 0;
+    int status = connect_target(cli, &to, &flags);
+    if (status != STATUS_DONE) {
+        return status;
+    }
     const char *dst = is_standard(cli->operands[1]) ? NULL : cli->operands[1];
     VixDiskLibExt_ConvertParams params = {
         .structSize = sizeof params,
@@ -329,7 +364,7 @@ static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLi
         .overwrite = args->overwrite,
         .keepExisting = args->no_create,
         .targetIsZero = args->target_is_zero,
-        .diskType = args->type.type,
+        .diskType = args->type.given ? args->type.type : VIXDISKLIB_DISK_VMFS_THIN,
         .adapterType = args->adapter,
         .hwVersion = (uint16)args->hw_version.value,
         .level = !args->level.given       ? 0
@@ -338,10 +373,7 @@ static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLi
         .threads = args->threads.value,
         .fd = STDOUT_FILENO,
     };
-    struct progress progress;
-    progress_init(&progress, cli);
-    VixError code = VixDiskLibExt_Convert(src, dst, &params, progress_step, &progress);
-    progress_end(&progress);
+    VixError code = convert_to(cli, to, dst, flags, src, &params);
     if (code == VIX_OK) {
         if (args->salvage) {
             tell_salvage(cli, src);
@@ -381,10 +413,11 @@ const struct command command_convert = {
     .details =
         "The chain of SRC is flattened; holes and zeros are not copied. SRC or DST may be \"-\" for raw and\n"
         "streamOptimized; a VMDK from a pipe is first kept in a file in TMPDIR (else /var/tmp). A raw DST may be a\n"
-        "block device. With --salvage, what is missing is told on standard error and reads as zeros. On failure,\n"
+        "block device; SRC and DST can be disks on a server. With --salvage, what is missing is told on standard error "
+        "and reads as zeros. On failure,\n"
         "Ctrl-C or SIGTERM nothing half-made stays behind.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct convert_args),
     .min_operands = 2,
     .max_operands = 2,

@@ -74,14 +74,15 @@ static int find_size(const struct cli *cli, const struct create_args *args, uint
 
 static int create_disk(struct cli *cli, const char *path, const VixDiskLibCreateParams *params)
 {
-    int status = cli_connect(cli);
+    VixDiskLibConnection connection = NULL;
+    int status = cli_connect_for(cli, path, &connection);
     if (status != STATUS_DONE) {
         return status;
     }
     stop_catch_signals();
-    VixError code = VixDiskLib_Create(cli->connection, path, params, NULL, NULL);
+    VixError code = VixDiskLib_Create(connection, path, params, NULL, NULL);
     if (code == VIX_OK && stop_signal() != 0) {
-        VixDiskLib_Unlink(cli->connection, path);
+        VixDiskLib_Unlink(connection, path);
         return stop_status(STATUS_FAILED);
     }
     return code == VIX_OK ? STATUS_DONE : fail(cli, path, code);
@@ -121,7 +122,7 @@ const struct command command_create = {
     .summary = "make a new disk",
     .details = "An existing file is never replaced. SIZE is a multiple of 512 bytes.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct create_args),
     .min_operands = 1,
     .max_operands = 2,

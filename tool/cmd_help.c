@@ -65,12 +65,16 @@ void help_command(const struct command *command)
     }
     printf("\nOptions:\n");
     print_options(command->options);
-    for (unsigned group = GROUP_DISKS; group <= GROUP_PROGRESS; group <<= 1) {
+    for (unsigned group = GROUP_DISKS; group <= GROUP_LAST; group <<= 1) {
         if (command->groups & group) {
             print_options(group_options((enum option_group)group));
         }
     }
     print_options(group_options((enum option_group)0));
+    if (command->groups & GROUP_REMOTE) {
+        printf("\nWhat concerns a server can also come from variables, VIXDISK_HOST for --host and so on, and from\n"
+               "GOVC_URL, GOVC_USERNAME, GOVC_PASSWORD, GOVC_INSECURE; VIXDISK_PASSWORD holds a password.\n");
+    }
     if (has_type_option(command->options)) {
         print_types();
     }

@@ -39,6 +39,7 @@ struct disk_facts {
     const VixDiskLibExt_Details *details;
     char *hw_version; /* or NULL */
     bool thin;
+    const char *transport; /* of a disk on a server, else NULL */
 };
 
 /** A value of the disk database, to be freed; NULL if there is none. */
@@ -152,6 +153,25 @@ static struct json_object *geometry_json(const VixDiskLibGeometry *geometry)
     return object;
 }
 
+/** What is known of any VMDK, wherever it is. */
+static void add_database_json(struct json_object *object, const struct disk_facts *facts)
+{
+    json_object_object_add(object, "geometry", geometry_json(&facts->info->physGeo));
+    json_object_object_add(object, "bios-geometry", geometry_json(&facts->info->biosGeo));
+    json_add_text(object, "adapter-type", adapter_name(facts->info->adapterType));
+    if (facts->info->uuid != NULL) {
+        json_add_text(object, "uuid", facts->info->uuid);
+    }
+    if (facts->hw_version != NULL) {
+        json_add_text(object, "hw-version", facts->hw_version);
+    }
+    if (facts->thin) {
+        json_add_bool(object, "thin-provisioned", true);
+    }
+    json_add_number(object, "logical-sector-size", facts->info->logicalSectorSize);
+    json_add_number(object, "physical-sector-size", facts->info->physicalSectorSize);
+}
+
 static void add_vmdk_json(struct json_object *object, const struct disk_facts *facts)
 {
     const VixDiskLibExt_Link *top = &facts->details->links[0];
@@ -168,20 +188,7 @@ static void add_vmdk_json(struct json_object *object, const struct disk_facts *f
     if (facts->details->numLinks > 1) {
         json_add_text(object, "full-backing-filename", facts->details->links[1].file);
     }
-    json_object_object_add(object, "geometry", geometry_json(&facts->info->physGeo));
-    json_object_object_add(object, "bios-geometry", geometry_json(&facts->info->biosGeo));
-    json_add_text(object, "adapter-type", adapter_name(facts->info->adapterType));
-    if (facts->info->uuid != NULL) {
-        json_add_text(object, "uuid", facts->info->uuid);
-    }
-    if (facts->hw_version != NULL) {
-        json_add_text(object, "hw-version", facts->hw_version);
-    }
-    if (facts->thin) {
-        json_add_bool(object, "thin-provisioned", true);
-    }
-    json_add_number(object, "logical-sector-size", facts->info->logicalSectorSize);
-    json_add_number(object, "physical-sector-size", facts->info->physicalSectorSize);
+    add_database_json(object, facts);
     json_object_object_add(object, "chain", chain_json(facts->details));
     json_add_number(object, "chain-actual-size", facts->details->allocatedBytes);
 }
@@ -196,8 +203,14 @@ static void print_json(const struct disk_facts *facts)
         json_add_number(object, "cluster-size", link_grain_bytes(&details->links[0]));
     }
     json_add_text(object, "format", details->format);
-    json_add_number(object, "actual-size",
-                    details->numLinks > 1 ? link_allocated_bytes(&details->links[0]) : details->allocatedBytes);
+    if (facts->transport != NULL) {
+        json_add_text(object, "transport", facts->transport);
+        json_add_number(object, "links", (uint64_t)facts->info->numLinks);
+        add_database_json(object, facts);
+    } else {
+        json_add_number(object, "actual-size",
+                        details->numLinks > 1 ? link_allocated_bytes(&details->links[0]) : details->allocatedBytes);
+    }
     if (details->numLinks > 0) {
         add_vmdk_json(object, facts);
     }
@@ -248,15 +261,9 @@ static void print_link(uint32_t depth, const VixDiskLibExt_Link *link)
     }
 }
 
-static void print_vmdk(const struct disk_facts *facts)
+static void print_database(const struct disk_facts *facts)
 {
     const VixDiskLibInfo *info = facts->info;
-    const VixDiskLibExt_Details *details = facts->details;
-    uint64_t grain = link_grain_bytes(&details->links[0]);
-    printf("%-14s%s%s\n", "type:", or_empty(details->links[0].createType), facts->thin ? ", thin" : "");
-    if (grain != 0) {
-        print_bytes("grain:", grain);
-    }
     printf("%-14s%u cylinders, %u heads, %u sectors\n", "geometry:", info->physGeo.cylinders, info->physGeo.heads,
            info->physGeo.sectors);
     printf("%-14s%s\n", "adapter:", adapter_name(info->adapterType));
@@ -266,6 +273,17 @@ static void print_vmdk(const struct disk_facts *facts)
     if (info->uuid != NULL) {
         printf("%-14s%s\n", "uuid:", info->uuid);
     }
+}
+
+static void print_vmdk(const struct disk_facts *facts)
+{
+    const VixDiskLibExt_Details *details = facts->details;
+    uint64_t grain = link_grain_bytes(&details->links[0]);
+    printf("%-14s%s%s\n", "type:", or_empty(details->links[0].createType), facts->thin ? ", thin" : "");
+    if (grain != 0) {
+        print_bytes("grain:", grain);
+    }
+    print_database(facts);
     printf("links:\n");
     for (uint32_t i = 0; i < details->numLinks; i++) {
         print_link(i, &details->links[i]);
@@ -277,6 +295,12 @@ static void print_human(const struct disk_facts *facts)
     printf("%-14s%s\n", "disk:", facts->path);
     printf("%-14s%s\n", "format:", facts->details->format);
     print_bytes("capacity:", facts->info->capacity * SECTOR_BYTES);
+    if (facts->transport != NULL) {
+        printf("%-14s%s%s\n", "transport:", facts->transport, facts->thin ? ", thin" : "");
+        printf("%-14s%d\n", "links:", facts->info->numLinks);
+        print_database(facts);
+        return;
+    }
     print_bytes("takes:", facts->details->allocatedBytes);
     if (facts->details->numLinks > 0) {
         print_vmdk(facts);
@@ -299,7 +323,10 @@ static int show(struct cli *cli, const char *path, VixDiskLibHandle disk)
         return status;
     }
     struct disk_facts facts = {.path = path, .info = info, .details = details};
-    if (details->numLinks > 0) {
+    if (is_remote_path(cli, path)) {
+        facts.transport = VixDiskLib_GetTransportMode(disk);
+    }
+    if (details->numLinks > 0 || facts.transport != NULL) {
         char *thin = read_key(disk, "thinProvisioned");
         facts.thin = thin != NULL && strcmp(thin, "1") == 0;
         facts.hw_version = read_key(disk, "virtualHWVersion");
@@ -336,7 +363,7 @@ const struct command command_info = {
     .summary = "tell about a disk: capacity, type, links, extents",
     .details = "The JSON has the key names of qemu-img, and in \"chain\" every link from the top one down.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct info_args),
     .min_operands = 1,
     .max_operands = 1,

@@ -232,7 +232,7 @@ const struct command command_map = {
         "do not stand there as they are. All figures are in bytes. The JSON is that of qemu-img map; with --totals\n"
         "it is that of nbdinfo --map --totals.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct map_args),
     .min_operands = 1,
     .max_operands = 1,

@@ -5,6 +5,12 @@
 static int run(struct cli *cli, const void *args)
 {
     (void)args;
+    for (int i = 0; i < 2; i++) {
+        if (is_remote_path(cli, cli->operands[i])) {
+            return fail_with(cli, cli->operands[i], VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT,
+                             "disks on a server cannot be renamed from here");
+        }
+    }
     int status = cli_start(cli);
     if (status != STATUS_DONE) {
         return status;
@@ -19,7 +25,7 @@ const struct command command_rename = {
     .usage = "OLD NEW",
     .summary = "rename a disk with all its files",
     .details = "NEW must be on the same file system and must not exist.",
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .min_operands = 2,
     .max_operands = 2,
     .run = run,

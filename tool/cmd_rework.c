@@ -32,11 +32,12 @@ static int run_grow(struct cli *cli, const void *data)
     if (!args->size.given) {
         return usage_error(cli, "the size is missing: -s SIZE");
     }
-    int status = cli_connect(cli);
+    VixDiskLibConnection connection = NULL;
+    int status = cli_connect_for(cli, path, &connection);
     if (status != STATUS_DONE) {
         return status;
     }
-    VixError code = VixDiskLib_Grow(cli->connection, path, args->size.bytes / SECTOR_BYTES, args->geometry, NULL, NULL);
+    VixError code = VixDiskLib_Grow(connection, path, args->size.bytes / SECTOR_BYTES, args->geometry, NULL, NULL);
     return code == VIX_OK ? STATUS_DONE : fail(cli, path, code);
 }
 
@@ -49,7 +50,7 @@ const struct command command_grow = {
                "file, which takes the space of its last extent once more until it is done. A disk cannot be made\n"
                "smaller.",
     .options = grow_options,
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct grow_args),
     .min_operands = 1,
     .max_operands = 1,
@@ -106,7 +107,7 @@ const struct command command_shrink = {
     .details = "Sparse extents are written anew without grains that are all zeros and without space that nothing\n"
                "refers to; until an extent is done that takes the space of what is left of it. Thin disks get\n"
                "holes.",
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
     .run = run_shrink,
@@ -124,7 +125,7 @@ const struct command command_defrag = {
     .summary = "put the grains of a sparse disk in order",
     .details = "Each extent is written anew beside the old file, which takes its space once more until it is\n"
                "done. Flat disks have nothing to put in order and are left as they are.",
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
     .run = run_defrag,
@@ -138,13 +139,14 @@ static int run_commit(struct cli *cli, const void *data)
     const char *path = cli->operands[0];
     struct progress progress;
 
-    int status = cli_connect(cli);
+    VixDiskLibConnection connection = NULL;
+    int status = cli_connect_for(cli, path, &connection);
     if (status != STATUS_DONE) {
         return status;
     }
     stop_catch_signals();
     progress_init(&progress, cli);
-    VixError code = VixDiskLibExt_Commit(cli->connection, path, progress_step, &progress);
+    VixError code = VixDiskLibExt_Commit(connection, path, progress_step, &progress);
     progress_end(&progress);
     return stop_status(code == VIX_OK ? STATUS_DONE : fail(cli, path, code));
 }
@@ -156,7 +158,7 @@ const struct command command_commit = {
     .details = "CHILD is removed when its parent holds everything. Cut short, the command can be given again:\n"
                "CHILD reads the same all the time. Not possible while another child of the parent lies beside\n"
                "it.",
-    .groups = GROUP_DISKS | GROUP_JSON | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .min_operands = 1,
     .max_operands = 1,
     .run = run_commit,

@@ -5,9 +5,14 @@
 static int run(struct cli *cli, const void *args)
 {
     (void)args;
-    int worst = cli_connect(cli);
-    for (int i = 0; i < cli->noperands && cli->connection != NULL; i++) {
-        VixError code = VixDiskLib_Unlink(cli->connection, cli->operands[i]);
+    int worst = STATUS_DONE;
+    for (int i = 0; i < cli->noperands; i++) {
+        VixDiskLibConnection connection = NULL;
+        int status = cli_connect_for(cli, cli->operands[i], &connection);
+        if (status != STATUS_DONE) {
+            return status;
+        }
+        VixError code = VixDiskLib_Unlink(connection, cli->operands[i]);
         if (code != VIX_OK) {
             worst = fail(cli, cli->operands[i], code);
         }
@@ -20,7 +25,7 @@ const struct command command_rm = {
     .usage = "PATH...",
     .summary = "remove disks with all their files",
     .details = "Parents of a disk stay.",
-    .groups = GROUP_DISKS | GROUP_JSON,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .min_operands = 1,
     .max_operands = -1,
     .run = run,

@@ -171,7 +171,7 @@ const struct command command_write = {
                "written. Of a pipe all whole sectors up to that point are written. A streamOptimized disk can only be\n"
                "written once, in ascending order.",
     .options = options,
-    .groups = GROUP_DISKS | GROUP_PROGRESS,
+    .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_PROGRESS,
     .args_size = sizeof(struct write_args),
     .min_operands = 1,
     .max_operands = 1,

@@ -16,6 +16,7 @@ extern const struct command command_errors;
 extern const struct command command_grow;
 extern const struct command command_help;
 extern const struct command command_info;
+extern const struct command command_ls;
 extern const struct command command_map;
 extern const struct command command_measure;
 extern const struct command command_meta;
@@ -24,6 +25,7 @@ extern const struct command command_rename;
 extern const struct command command_rm;
 extern const struct command command_shrink;
 extern const struct command command_snapshot;
+extern const struct command command_thumbprint;
 extern const struct command command_transports;
 extern const struct command command_write;
 

@@ -38,6 +38,9 @@ static VixError apply_settings(const struct common_args *common)
 
 int cli_start(struct cli *cli)
 {
+    if (cli->library_started) {
+        return STATUS_DONE;
+    }
     VixDiskLibGenericLogFunc *print = cli->common.verbose ? print_message : NULL;
     VixError code = VixDiskLib_InitEx(8, 0, print, print, print, NULL, cli->common.config);
     if (code != VIX_OK) {
@@ -65,6 +68,9 @@ void cli_end(struct cli *cli)
 {
     if (cli->connection != NULL) {
         VixDiskLib_Disconnect(cli->connection);
+    }
+    if (cli->server != NULL) {
+        VixDiskLib_Disconnect(cli->server);
     }
     if (cli->library_started) {
         VixDiskLib_Exit();
@@ -141,16 +147,23 @@ static int report_open(struct cli *cli, const char *path, enum disk_format forma
 
 int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32 flags, VixDiskLibHandle *ret_disk)
 {
-    int status = cli_connect(cli);
+    bool remote = is_remote_path(cli, path);
+    VixDiskLibConnection connection = NULL;
+    uint32 compression = 0;
+    int status = compression_flags(cli, &compression);
+    if (status < 0) {
+        status = cli_connect_for(cli, path, &connection);
+    }
     if (status != STATUS_DONE) {
         return status;
     }
-    status = decide_format(cli, path, &format);
+    status = remote ? -1 : decide_format(cli, path, &format);
     if (status >= 0) {
         return status;
     }
-    VixError code = format == FORMAT_RAW ? VixDiskLibExt_OpenRaw(cli->connection, path, flags, ret_disk)
-                                         : VixDiskLib_Open(cli->connection, path, flags, ret_disk);
+    flags |= remote ? compression : 0;
+    VixError code = format == FORMAT_RAW ? VixDiskLibExt_OpenRaw(connection, path, flags, ret_disk)
+                                         : VixDiskLib_Open(connection, path, flags, ret_disk);
     return code == VIX_OK ? STATUS_DONE : report_open(cli, path, format, code);
 }
 

@@ -64,6 +64,76 @@ static const struct option_spec progress_options[] = {
     {.kind = OPTION_END},
 };
 
+/* Each can also be given as a variable: VIXDISK_HOST for --host, and so on. */
+static const struct option_spec remote_options[] = {
+    {.name = "host",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.host),
+     .arg = "NAME",
+     .help = "server: vCenter or ESXi, NAME or NAME:PORT; paths \"[datastore] dir/x.vmdk\" are there"},
+    {.name = "port",
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct common_args, remote.port),
+     .arg = "PORT",
+     .help = "port of the server (default: 443)",
+     .low = 1,
+     .high = 65535},
+    {.name = "nfc-port",
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct common_args, remote.nfc_port),
+     .arg = "PORT",
+     .help = "port of the hosts' NFC service (default: as the server says)",
+     .low = 1,
+     .high = 65535},
+    {.name = "user",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.user),
+     .arg = "NAME",
+     .help = "user of the server"},
+    {.name = "password-file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.password_file),
+     .arg = "FILE",
+     .help = "the password is the first line of FILE"},
+    {.name = "password-fd",
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct common_args, remote.password_fd),
+     .arg = "N",
+     .help = "the password is the first line that comes through descriptor N; else it is asked for",
+     .high = FD_MAX},
+    {.name = "cookie-file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.cookie_file),
+     .arg = "FILE",
+     .help = "in their place: the cookie of a session, the first line of FILE"},
+    {.name = "thumbprint",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.thumbprint),
+     .arg = "HEX",
+     .help = "SHA-1 or SHA-256 of the server's certificate (default: check its chain)"},
+    {.name = "vm",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.vm),
+     .arg = "SPEC",
+     .help = "machine that has the disk: moref=vm-16, or a path of its .vmx"},
+    {.name = "snapshot",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.snapshot),
+     .arg = "MOREF",
+     .help = "disks as of a snapshot: snapshot-44"},
+    {.name = "transport",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.transport),
+     .arg = "LIST",
+     .help = "ways to the disk, tried in order (default: file:nbdssl:nbd)"},
+    {.name = "compress",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct common_args, remote.compress),
+     .arg = "KIND",
+     .help = "compression on the way: none, zlib, fastlz or skipz (default: none)"},
+    {.kind = OPTION_END},
+};
+
 static const struct option_spec help_options[] = {
     {.name = "help", .letter = 'h', .kind = OPTION_HELP, .help = "print this help"},
     {.kind = OPTION_END},
@@ -78,6 +148,8 @@ const struct option_spec *group_options(enum option_group group)
         return json_options;
     case GROUP_PROGRESS:
         return progress_options;
+    case GROUP_REMOTE:
+        return remote_options;
     }
     return help_options;
 }
@@ -127,7 +199,7 @@ static void make_set(struct option_set *set, struct cli *cli, void *args)
 {
     *set = (struct option_set){.letters = ":"};
     add_options(set, cli->command->options, args);
-    for (unsigned group = GROUP_DISKS; group <= GROUP_PROGRESS; group <<= 1) {
+    for (unsigned group = GROUP_DISKS; group <= GROUP_LAST; group <<= 1) {
         if (cli->command->groups & group) {
             add_options(set, group_options((enum option_group)group), &cli->common);
         }

@@ -83,6 +83,17 @@ uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+/** Bytes to and from the server so far; 0 where there is none. */
+static uint64_t wire_bytes(const struct cli *cli)
+{
+    uint64 in = 0;
+    uint64 out = 0;
+    if (cli->server != NULL) {
+        (void)VixDiskLibExt_GetConnectionTraffic(cli->server, &in, &out);
+    }
+    return in + out;
+}
+
 void progress_init(struct progress *progress, const struct cli *cli)
 {
     const struct common_args *common = &cli->common;
@@ -93,6 +104,8 @@ void progress_init(struct progress *progress, const struct cli *cli)
     progress->lines = !common->quiet && !to_fd && (common->progress.given || isatty(STDERR_FILENO));
     progress->percent = -1;
     progress->start_ns = now_ns();
+    progress->cli = cli;
+    progress->wire_start = wire_bytes(cli);
 }
 
 static int percent_of(uint64_t done, uint64_t total)
@@ -114,12 +127,26 @@ static void format_seconds(double seconds, char *text, size_t size)
     }
 }
 
+/** What crossed the network, and how fast; "" on the way between local disks. */
+static void format_wire(const struct progress *progress, double seconds, char *text, size_t size)
+{
+    char bytes_text[HUMAN_BYTES_MAX];
+    char rate_text[HUMAN_BYTES_MAX];
+    uint64_t bytes = wire_bytes(progress->cli) - progress->wire_start;
+    text[0] = '\0';
+    if (progress->cli->server != NULL) {
+        uint64_t rate = seconds > 0 ? (uint64_t)((double)bytes / seconds) : 0;
+        snprintf(text, size, "  wire %s  %s/s", human_bytes(bytes, bytes_text), human_bytes(rate, rate_text));
+    }
+}
+
 /** The line: share, bytes of the disk, rate, time left. */
 static void format_line(const struct progress *progress, uint64_t done, uint64_t total, char *line, size_t size)
 {
     char done_text[HUMAN_BYTES_MAX];
     char total_text[HUMAN_BYTES_MAX];
     char rate_text[HUMAN_BYTES_MAX];
+    char wire[2 * HUMAN_BYTES_MAX + 16];
     char left[32];
     uint64_t spent_ns = now_ns() - progress->start_ns;
     double seconds = (double)spent_ns / 1e9;
@@ -127,8 +154,9 @@ static void format_line(const struct progress *progress, uint64_t done, uint64_t
     double share = total == 0 ? 100 : (double)done * 100 / (double)total;
     bool known = rate > 0 && (spent_ns > ETA_AFTER_NS || done >= total);
     format_seconds(done >= total ? seconds : known ? (double)(total - done) / rate : 0, left, sizeof left);
-    snprintf(line, size, "%s: %5.1f%%  %s of %s  %s/s  %s%s", progress->label, share, human_bytes(done, done_text),
-             human_bytes(total, total_text), human_bytes((uint64_t)rate, rate_text), known ? left : "-:--",
+    format_wire(progress, seconds, wire, sizeof wire);
+    snprintf(line, size, "%s: %5.1f%%  %s of %s  %s/s%s  %s%s", progress->label, share, human_bytes(done, done_text),
+             human_bytes(total, total_text), human_bytes((uint64_t)rate, rate_text), wire, known ? left : "-:--",
              done >= total ? "" : " left");
 }
 

@@ -10,12 +10,14 @@
 
 struct progress {
     const char *label; /* name of the command */
-    int fd;            /* lines N/100, or -1 */
-    bool lines;        /* readable, on standard error */
-    bool drawn;        /* the cursor stands behind a line */
+    const struct cli *cli;
+    int fd;     /* lines N/100, or -1 */
+    bool lines; /* readable, on standard error */
+    bool drawn; /* the cursor stands behind a line */
     bool began;
     bool ended;
-    int percent; /* last one on fd */
+    int percent;         /* last one on fd */
+    uint64_t wire_start; /* bytes on the wire before it began */
     uint64_t start_ns;
     uint64_t drawn_ns;
 };
