@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "vixDiskLib.h"
+#include "vixDiskLibExt.h"
 
 #define FIELDS 12
 #define SECTOR VIXDISKLIB_SECTOR_SIZE
@@ -103,6 +104,8 @@ static void do_connect(char **field)
         code = VixDiskLib_PrepareForAccess(params, field[8]);
     } else if (strcmp(field[0], "end") == 0) {
         code = VixDiskLib_EndAccess(params, field[8]);
+    } else if (strcmp(field[0], "cleanup") == 0) {
+        code = VixDiskLib_Cleanup(params, NULL, NULL);
     } else {
         code = VixDiskLib_ConnectEx(params, (Bool)number(field[9]), text(field[10]), text(field[8]), &connection);
     }
@@ -280,15 +283,177 @@ static void do_keys(char **field)
     answer(code, keys);
 }
 
+/* ---- disks as a whole ---- */
+
+/** A connection to this machine, made when it is needed first. */
+static VixDiskLibConnection local(void)
+{
+    static VixDiskLibConnection here;
+
+    if (here == NULL) {
+        VixDiskLib_Connect(NULL, &here);
+    }
+    return here;
+}
+
+/** clone DST SRC TYPE OVERWRITE WHERE: to, from or within the server. TYPE - for no description. */
+static void do_clone(char **field)
+{
+    VixDiskLibConnection to = strcmp(field[5], "from") == 0 ? local() : connection;
+    VixDiskLibConnection from = strcmp(field[5], "to") == 0 ? local() : connection;
+    const VixDiskLibCreateParams params = {
+        .diskType = (VixDiskLibDiskType)number(field[3]), .hwVersion = 10, .capacity = 1};
+
+    answer(VixDiskLib_Clone(to, field[1], from, field[2], text(field[3]) == NULL ? NULL : &params, NULL, NULL,
+                            (Bool)number(field[4])),
+           NULL);
+}
+
+/** create PATH SECTORS TYPE */
+static void do_create(char **field)
+{
+    const VixDiskLibCreateParams params = {.diskType = (VixDiskLibDiskType)number(field[3]),
+                                           .adapterType = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC,
+                                           .hwVersion = 10,
+                                           .capacity = number(field[2])};
+
+    answer(VixDiskLib_Create(connection, field[1], &params, NULL, NULL), NULL);
+}
+
+/** grow PATH SECTORS */
+static void do_grow(char **field)
+{
+    answer(VixDiskLib_Grow(connection, field[1], number(field[2]), FALSE, NULL, NULL), NULL);
+}
+
+/** unlink PATH */
+static void do_unlink(char **field)
+{
+    answer(VixDiskLib_Unlink(connection, field[1]), NULL);
+}
+
+/** rename PATH PATH */
+static void do_rename(char **field)
+{
+    answer(VixDiskLib_Rename(field[1], field[2]), NULL);
+}
+
+/** check PATH */
+static void do_check(char **field)
+{
+    answer(VixDiskLib_CheckRepair(connection, field[1], FALSE), NULL);
+}
+
+/** rework shrink|defragment */
+static void do_rework(char **field)
+{
+    answer(strcmp(field[1], "shrink") == 0 ? VixDiskLib_Shrink(disk, NULL, NULL)
+                                           : VixDiskLib_Defragment(disk, NULL, NULL),
+           NULL);
+}
+
+/** space TYPE */
+static void do_space(char **field)
+{
+    uint64 bytes = 0;
+    char line[32];
+    VixError code = VixDiskLib_SpaceNeededForClone(disk, (VixDiskLibDiskType)number(field[1]), &bytes);
+
+    snprintf(line, sizeof(line), "%llu", (unsigned long long)bytes);
+    answer(code, line);
+}
+
+/** onto PATH: a new local child of the disk, put on top of it: from here on it is the disk. */
+static void do_onto(char **field)
+{
+    VixDiskLibHandle child = NULL;
+    VixError code = VixDiskLib_CreateChild(disk, field[1], VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, NULL);
+
+    if (code == VIX_OK) {
+        code = VixDiskLib_Open(local(), field[1], VIXDISKLIB_FLAG_OPEN_SINGLE_LINK, &child);
+    }
+    if (code == VIX_OK) {
+        code = VixDiskLib_IsAttachPossible(disk, child);
+    }
+    if (code == VIX_OK) {
+        code = VixDiskLib_Attach(disk, child);
+        disk = child;
+    }
+    answer(code, NULL);
+}
+
+/** again PATH: opens a local child on its own and puts it on the disk. */
+static void do_again(char **field)
+{
+    VixDiskLibHandle child = NULL;
+    VixError code = VixDiskLib_Open(local(), field[1], VIXDISKLIB_FLAG_OPEN_SINGLE_LINK, &child);
+
+    if (code == VIX_OK) {
+        code = VixDiskLib_Attach(disk, child);
+        disk = child;
+    }
+    answer(code, NULL);
+}
+
+/** traffic: bytes in and out of the disk, then of the connection */
+static void do_traffic(char **field)
+{
+    uint64 disk_in = 0, disk_out = 0, all_in = 0, all_out = 0;
+    char line[128];
+    VixError code = disk == NULL ? VIX_OK : VixDiskLibExt_GetTraffic(disk, &disk_in, &disk_out);
+
+    (void)field;
+    if (code == VIX_OK) {
+        code = VixDiskLibExt_GetConnectionTraffic(connection, &all_in, &all_out);
+    }
+    snprintf(line, sizeof(line), "%llu %llu %llu %llu", (unsigned long long)disk_in, (unsigned long long)disk_out,
+             (unsigned long long)all_in, (unsigned long long)all_out);
+    answer(code, line);
+}
+
+/** params: what GetConnectParams tells */
+static void do_params(char **field)
+{
+    VixDiskLibConnectParams *params = NULL;
+    VixError code = VixDiskLib_GetConnectParams(connection, &params);
+    char line[512] = "";
+
+    (void)field;
+    if (code == VIX_OK) {
+        snprintf(line, sizeof(line), "%s %u %u %s %s", params->serverName, params->port, params->nfcHostPort,
+                 params->creds.uid.userName, params->vmxSpec);
+        VixDiskLib_FreeConnectParams(params);
+    }
+    answer(code, line);
+}
+
+/** sentence: why the last call failed */
+static void do_sentence(char **field)
+{
+    (void)field;
+    answer(VIX_OK, VixDiskLibExt_LastErrorDetail());
+}
+
 static const struct {
     const char *name;
     int fields; /* after the name, at least */
     void (*run)(char **field);
 } commands[] = {
-    {"connect", 9, do_connect}, {"prepare", 8, do_connect}, {"end", 8, do_connect},   {"disconnect", 0, do_disconnect},
-    {"open", 2, do_open},       {"close", 0, do_close},     {"read", 2, do_read},     {"write", 3, do_write},
-    {"async", 3, do_async},     {"flush", 0, do_flush},     {"blocks", 3, do_blocks}, {"info", 0, do_info},
-    {"get", 1, do_get},         {"set", 2, do_set},         {"keys", 0, do_keys},
+    {"connect", 9, do_connect},   {"prepare", 8, do_connect},
+    {"end", 8, do_connect},       {"disconnect", 0, do_disconnect},
+    {"open", 2, do_open},         {"close", 0, do_close},
+    {"read", 2, do_read},         {"write", 3, do_write},
+    {"async", 3, do_async},       {"flush", 0, do_flush},
+    {"blocks", 3, do_blocks},     {"info", 0, do_info},
+    {"get", 1, do_get},           {"set", 2, do_set},
+    {"keys", 0, do_keys},         {"cleanup", 7, do_connect},
+    {"clone", 5, do_clone},       {"create", 3, do_create},
+    {"grow", 2, do_grow},         {"unlink", 1, do_unlink},
+    {"rename", 2, do_rename},     {"check", 1, do_check},
+    {"rework", 1, do_rework},     {"space", 1, do_space},
+    {"onto", 1, do_onto},         {"again", 1, do_again},
+    {"traffic", 0, do_traffic},   {"params", 0, do_params},
+    {"sentence", 0, do_sentence},
 };
 
 static void run(char *line)

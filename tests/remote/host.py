@@ -29,6 +29,7 @@ import uuid
 import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape
 
+import host_disks
 import nfc
 
 # What releases of ESXi do: words of the banner, version of the library, VERSION known at all.
@@ -436,7 +437,7 @@ def reference(name, kind, value):
     return '<%s type="%s">%s</%s>' % (name, kind, escape(value), name)
 
 
-class Soap(http.server.BaseHTTPRequestHandler):
+class Soap(host_disks.Disks, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
 
@@ -688,6 +689,7 @@ class Host:
         self.cut_at = None
         with self.lock:
             self.sessions, self.transcript = [], []
+            self.cookies.clear()
 
     def stop(self):
         self.listener.close()
@@ -760,38 +762,9 @@ class Host:
         return "<returnval>%s%s%s</returnval>" % (references(names), about, references(later))
 
     def make_inventory(self):
-        """The properties of all objects, as XML."""
-        disk = ('<VirtualDevice xsi:type="ParaVirtualSCSIController"><key>1000</key><controllerKey>100</controllerKey>'
-                '<busNumber>0</busNumber></VirtualDevice>'
-                '<VirtualDevice xsi:type="VirtualDisk"><key>2000</key><deviceInfo><label>Hard disk 1</label>'
-                '<summary>x</summary></deviceInfo><backing xsi:type="VirtualDiskFlatVer2BackingInfo">'
-                '<fileName>[%s] vm1/disk.vmdk</fileName><datastore type="Datastore">datastore-1</datastore>'
-                '<diskMode>persistent</diskMode><thinProvisioned>true</thinProvisioned><uuid>6000C29a-0011-2233-4455-'
-                '66778899aabb</uuid><contentId>01234567</contentId></backing><controllerKey>1000</controllerKey>'
-                '<unitNumber>0</unitNumber><capacityInKB>%d</capacityInKB></VirtualDevice>')
-        try:
-            capacity = os.path.getsize(self.path_of("[%s] vm1/disk.vmdk" % self.store)) // 1024
-        except nfc.Refused:
-            capacity = 1024
-        host = "host-21" if self.vcenter else "ha-host"
-
-        def string(text):
-            return '<val xsi:type="xsd:string">%s</val>' % escape(text)
-        machine = {
-            "name": string("vm1"), "runtime.powerState": '<val xsi:type="VirtualMachinePowerState">poweredOff</val>',
-            "runtime.host": '<val type="HostSystem" xsi:type="ManagedObjectReference">%s</val>' % host,
-            "config.hardware.device": '<val xsi:type="ArrayOfVirtualDevice">%s</val>' % (disk % (self.store, capacity)),
-            "config.changeTrackingEnabled": '<val xsi:type="xsd:boolean">false</val>',
-            "config.files.vmPathName": string("[%s] vm1/vm1.vmx" % self.store),
-            "datastore": '<val xsi:type="ArrayOfManagedObjectReference"><ManagedObjectReference type="Datastore" '
-                         'xsi:type="ManagedObjectReference">datastore-1</ManagedObjectReference></val>'}
-        self.objects = {
-            ("VirtualMachine", self.vm): machine,
-            ("HostSystem", host): {"name": string("127.0.0.1")},
-            ("Datastore", "datastore-1"): {"name": string(self.store)},
-            ("SessionManager", "SessionManager" if self.vcenter else "ha-sessionmgr"): {
-                "currentSession": '<val xsi:type="UserSession"><key>52</key><userName>x</userName></val>'},
-        }
+        self.objects = host_disks.objects(self)
+        self.created = []  # type and adapter of new disks
+        self.fault = Fault
 
     def nfc_logs(self):
         """What each NFC connection has noted."""

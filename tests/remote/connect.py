@@ -1,0 +1,228 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The library and a server's SOAP face: connecting, what goes wrong, sessions, secrets, access, disks of nobody."""
+import os
+import re
+import socket
+import sys
+import threading
+
+import host
+import nfc
+import tap
+from driving import *
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def kinds_of_servers(place, center):
+    with Driven(place) as client:
+        client.connect()
+        assert any("connected to VMware %s" % ("VirtualCenter" if center else "HostAgent") in line
+                   for line in client.messages()), client.messages()
+        port = place.host.soap_port
+        assert client.want(OK, "params") == "127.0.0.1 %d 0 %s moref=%s" % (port, place.host.user, place.host.vm)
+        client.want(OK, "disconnect")
+        calls = [entry[1] for entry in place.host.transcript if entry[0] == "soap"]
+        assert calls.count("Login") == 1 and calls.count("Logout") == 1 and not place.host.cookies, calls
+        client.connect(thumbprint=place.identity.sha256.lower())
+        client.want(OK, "disconnect")
+
+
+def what_servers_are_called(place):
+    with Driven(place) as client:
+        client.connect(server="localhost")
+        client.want(OK, "disconnect")
+        client.refused(SERVER_NOT_FOUND, *client.login(server="no-such-host.invalid"),
+                       begins="no-such-host.invalid:%d: " % place.host.soap_port)
+
+
+def who_answers(place):
+    port = closed_port()
+    with Driven(place, "vixDiskLib.nfc.AcceptTimeoutMs = 1500\nvixdisk.soap.callTimeoutMs = 3000\n") as client:
+        client.refused(CONN_REFUSED, *client.login(port=port), begins="127.0.0.1:%d: " % port)
+        with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+            port = listener.getsockname()[1]
+            with Deadline(10):  # nobody says anything
+                client.refused(CANNOT_CONNECT, *client.login(port=port), begins="127.0.0.1:%d: " % port)
+            threading.Thread(target=say_something_else, args=(listener,), daemon=True).start()
+            client.refused(CANNOT_CONNECT, *client.login(port=port), begins="127.0.0.1:%d: " % port, sentence="TLS|HTTPS")
+
+
+def say_something_else(listener):
+    while True:
+        try:
+            sock, _ = listener.accept()
+            sock.recv(1)
+            sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" * 20)
+            sock.close()
+        except OSError:
+            return
+
+
+def certificates(place):
+    with Driven(place) as client:
+        wrong = "11:" * 19 + "22"
+        text = client.refused(CANNOT_CONNECT, *client.login(thumbprint=wrong), sentence="thumbprint")
+        assert wrong in text and place.identity.sha1 in text, text  # both
+        client.refused(CANNOT_CONNECT, *client.login(thumbprint="-"), sentence=place.identity.sha1)
+        client.refused(INVALID_ARG, *client.login(thumbprint="11:22:33"))
+    with Driven(place, "vixdisk.caFile = %s\n" % place.path("host.pem")) as client:
+        client.connect(thumbprint="-")
+    with Driven(place, "vixDiskLib.linuxSSL.verifyCertificates = 0\n") as client:
+        client.connect(thumbprint="-")
+        client.want(OK, "disconnect")
+        client.refused(CANNOT_CONNECT, *client.login(thumbprint=wrong))  # what was asked for is checked all the same
+
+
+def logins(place):
+    place.write("wrong", "wr0ng-pass\n")
+    with Driven(place) as client:
+        client.refused(HOST_USER_PERMISSIONS, *client.login(password="wrong"), sentence="InvalidLogin|password")
+        client.refused(HOST_USER_PERMISSIONS, *client.login(user="nobody"))
+        assert not any("wr0ng" in line for line in client.messages())
+        place.host.hook = fault_of(place, "Login", "NoPermission")
+        client.refused(HOST_USER_PERMISSIONS, *client.login(), sentence="NoPermission|permi")
+
+
+def fault_of(place, method, kind, text=""):
+    """A hook: a method is answered by a fault."""
+    def hook(label, data, session):
+        if label == "soap " + method:
+            return 500, host.ENVELOPE % host.Fault(kind, text).xml()
+        return data
+    return hook
+
+
+def cookies(place):
+    with Driven(place) as client:
+        client.connect()
+        cookie = next(iter(place.host.cookies))
+        place.write("cookie", cookie + "\n")
+        with Driven(place) as other:
+            other.connect(user="cookie", password="cookie")
+            other.want(OK, "disconnect")
+        assert cookie in place.host.cookies  # not ours to log out
+        place.write("stale", '"0123456789"\n')
+        with Driven(place) as other:
+            other.refused(HOST_USER_PERMISSIONS, *other.login(user="cookie", password="stale"))
+            assert not any("0123456789" in line for line in other.messages())
+        client.want(OK, "disconnect")
+        assert cookie not in place.host.cookies
+
+
+def servers_in_trouble(place):
+    there = place.host
+    with Driven(place) as client:
+        for answer, code in (((503, "starting"), SERVER_NOT_AVAILABLE), ((404, ""), CANNOT_CONNECT),
+                             ((200, "<html>hello</html>"), INVALID_XML), ((200, "no XML at all <"), INVALID_XML),
+                             ((200, ""), INVALID_XML), ((302, ""), None)):
+            there.hook = lambda label, data, session, answer=answer: (
+                answer if label == "soap RetrieveServiceContent" else data)
+            if code is None:
+                assert client.do(*client.login())[0] != OK
+            else:
+                client.refused(code, *client.login())
+        there.hook = None
+        client.connect()
+
+
+def access(place):
+    with Driven(place) as client:
+        calls = lambda: [entry[1] for entry in place.host.transcript if entry[0] == "soap"]
+        client.want(OK, *client.login("prepare", last=["backup-1"]))
+        client.want(OK, *client.login("end", last=["backup-1"]))
+        client.want(OK, *client.login("cleanup", last=["-"]))
+        center = place.host.vcenter
+        assert ("DisableMethods" in calls()) == ("EnableMethods" in calls()) == center, calls()
+        assert not place.host.cookies
+        client.refused(VM_NOT_FOUND, *client.login("prepare", vm="moref=vm-99", last=["backup-1"]))
+        client.refused(VM_NOT_FOUND, *client.login("cleanup", vm="moref=vm-99", last=["-"]))
+        client.refused(INVALID_ARG, *client.login("prepare", vm="-", last=["backup-1"]))
+        client.refused(INVALID_ARG, *client.login("end", last=["x" * 51]))
+        assert not place.host.cookies
+
+
+def secrets(place):
+    """Nothing of a password or a cookie is in the memory of the process once it has disconnected."""
+    tail = place.host.password[-7:].encode()
+    with Driven(place) as client:
+        client.connect()
+        cookie = next(iter(place.host.cookies)).strip('"').encode()
+        assert client.memory_has(tail), "the search itself finds nothing"
+        client.want(OK, "disconnect")
+        found = client.memory_has(tail, cookie)
+        assert not found, found
+        place.write("wrong", "other-secret-71ab\n")
+        client.do(*client.login(password="wrong"))
+        client.do(*client.login("prepare", last=["backup"]))
+        found = client.memory_has(tail, b"secret-71ab")
+        assert not found, found
+        log = "\n".join(client.messages()).encode()
+        assert tail not in log and cookie not in log and b"secret-71ab" not in log
+
+
+def disks_of_nobody(place):
+    new = "[store] some/where/new.vmdk"
+    with Driven(place) as client:
+        client.connect()
+        client.want(OK, "create", new, 2048, 7)
+        assert place.flat_of("some/where/new-flat.vmdk") == bytes(MIB) and place.host.created[-1] == ("thin", "lsiLogic")
+        client.refused(FILE_ALREADY_EXISTS, "create", new, 2048, 5)
+        client.want(OK, "grow", new, 4096)
+        assert len(place.flat_of("some/where/new-flat.vmdk")) == 2 * MIB
+        client.want(OK, "unlink", new)
+        assert not os.listdir(place.path("store/some/where"))
+        client.refused(FILE_NOT_FOUND, "unlink", new)
+        client.refused(NOT_SUPPORTED, "create", new, 2048, 8)
+        client.want(OK, "create", new, 2048, 5)
+        assert place.host.created[-1] == ("preallocated", "lsiLogic")
+        client.want(OK, "unlink", new)
+        client.refused(OBJECT_NOT_FOUND if place.host.vcenter else INVALID_ARG, "create", "[elsewhere] a.vmdk", 2048, 7)
+        for path in ("/tmp/x.vmdk", "x.vmdk", "[store]", "[] x.vmdk", "[store"):
+            for call in (("create", path, 2048, 1), ("unlink", path), ("open", path, 0), ("grow", path, 4096)):
+                client.refused(INVALID_ARG, *call)
+        client.refused(NOT_SUPPORTED_ON_REMOTE_OBJECT, "check", DISK)
+        client.want(INVALID_ARG, "rename", DISK, new)
+        client.want(OK, "disconnect")
+        client.connect(read_only=1)
+        client.refused(FILE_READ_ONLY, "create", new, 2048, 7)
+        client.refused(FILE_READ_ONLY, "unlink", DISK)
+        client.want(FILE_READ_ONLY, "grow", DISK, 65536)
+
+
+def many_at_once(place):
+    clients = [Driven(place) for _ in range(2)]
+    for n in range(3):
+        for client in clients:
+            client.send(*client.login())
+        assert [client.answer()[0] for client in clients] == [OK, OK]
+        for client in clients:
+            client.want(OK, "disconnect")
+    for client in clients:
+        client.__exit__(None)
+
+
+TESTS = [("names of servers", what_servers_are_called), ("servers that do not answer, or not as servers", who_answers),
+         ("certificates and thumbprints", certificates), ("logins that are refused", logins),
+         ("cookies of other sessions", cookies), ("servers in trouble", servers_in_trouble),
+         ("PrepareForAccess, EndAccess, Cleanup", access), ("no secret stays in memory or in the log", secrets),
+         ("disks that belong to no machine", disks_of_nobody), ("many connections", many_at_once)]
+
+
+def main():
+    for center in (True, False):
+        kind = "vCenter" if center else "ESXi"
+        with Place(size=2 * MIB, vcenter=center) as place:
+            tap.check("connect to %s, log out" % kind, kinds_of_servers, place, center)
+            for name, test in TESTS if center else TESTS[6:9]:
+                place.host.reset()
+                tap.check("%s: %s" % (kind, name), test, place)
+    tap.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
