@@ -413,9 +413,8 @@ const struct command command_convert = {
     .details =
         "The chain of SRC is flattened; holes and zeros are not copied. SRC or DST may be \"-\" for raw and\n"
         "streamOptimized; a VMDK from a pipe is first kept in a file in TMPDIR (else /var/tmp). A raw DST may be a\n"
-        "block device; SRC and DST can be disks on a server. With --salvage, what is missing is told on standard error "
-        "and reads as zeros. On failure,\n"
-        "Ctrl-C or SIGTERM nothing half-made stays behind.",
+        "block device; SRC and DST can be disks on a server. With --salvage, what is missing is told on standard\n"
+        "error and reads as zeros. On failure, Ctrl-C or SIGTERM nothing half-made stays behind.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct convert_args),

@@ -324,7 +324,11 @@ static VixError tls_failure(const struct http *h, struct err *err)
     const struct tls_curl_check *check = &h->check;
     char sha1[THUMBPRINT_TEXT_MAX];
 
-    if (!check->seen || !check->refused) {
+    if (check->refused && !check->seen) { /* by what there is to check with */
+        return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: the certificate cannot be checked: %s", h->peer,
+                       check->reason);
+    }
+    if (!check->refused) {
         return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: TLS fails: %s", h->peer, h->reason);
     }
     if (h->thumbprint != NULL) { /* the reason has both */

@@ -70,8 +70,10 @@ def certificates(place):
         assert wrong in text and place.identity.sha1 in text, text  # both
         client.refused(CANNOT_CONNECT, *client.login(thumbprint="-"), sentence=place.identity.sha1)
         client.refused(INVALID_ARG, *client.login(thumbprint="11:22:33"))
-    with Driven(place, "vixdisk.caFile = %s\n" % place.path("host.pem")) as client:
+    with Driven(place, "vixdisk.caFile = %s\n" % place.identity.cert) as client:
         client.connect(thumbprint="-")
+    with Driven(place, "vixdisk.caFile = %s\n" % place.path("none.pem")) as client:
+        client.refused(CANNOT_CONNECT, *client.login(thumbprint="-"), sentence="none.pem")
     with Driven(place, "vixDiskLib.linuxSSL.verifyCertificates = 0\n") as client:
         client.connect(thumbprint="-")
         client.want(OK, "disconnect")
