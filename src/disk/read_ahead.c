@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* read_ahead.c - the steps ahead of a reader are a row without gaps: the first holds what comes next. A read that goes
- * on where the last one ended takes from its front and adds to its end: as much ahead as it has read in order so far, up
- * to the limit. Any other read drops the row. The lock is not held while bytes are asked for or waited for. */
+ * on where the last one ended takes from its front and adds to its end: as much ahead as it has read in order so far,
+ * up to the limit. Any other read drops the row. The lock is not held while bytes are asked for or waited for. */
 #include "disk/read_ahead.h"
 
 #include <pthread.h>
