@@ -166,7 +166,7 @@ static VixError copy_plain_bytes(struct copy_state *c, uint64_t sector, uint64_t
     if (dst == NULL || atomic_load_explicit(&c->no_plain, memory_order_relaxed)) {
         return VIX_OK;
     }
-    VixError code = dst->ops->copy(dst, to, src, from, n * SECTOR_SIZE, err);
+    VixError code = store_copy(dst, to, src, from, n * SECTOR_SIZE, err);
     if (code == VIX_E_NOT_SUPPORTED) {
         atomic_store(&c->no_plain, true);
         return VIX_OK;

@@ -161,6 +161,20 @@ static inline void store_close(struct store *s)
     }
 }
 
+/** As ops->copy, whatever the source is. */
+VixError store_copy(struct store *dst, uint64_t off, struct store *src, uint64_t src_off, uint64_t len,
+                    struct err *err);
+
+/* ---- disks of many files (store_idle.c) ---- */
+
+/** As ops->open and ops->create, for one of many files of a disk: it is closed while it is idle if others are needed,
+ * and opened again by its path, with its lock, when it is used. A use may so fail as an open may, also with
+ * VIX_E_FILE_ALREADY_LOCKED. */
+VixError store_idle_open(struct store_fs *fs, const char *path, uint32_t flags, struct store **ret_store,
+                         struct err *err);
+VixError store_idle_create(struct store_fs *fs, const char *path, uint32_t flags, uint32_t mode,
+                           struct store **ret_store, struct err *err);
+
 /** The largest file that a file system of this kind can hold, in bytes; UINT64_MAX if there is no limit to speak of. */
 uint64_t store_fs_kind_max_file(enum store_fs_kind kind);
 

@@ -63,6 +63,14 @@ VixError link_find_named(struct store_fs *fs, const char *anchor, const struct d
  * VIX_E_DISK_CID_MISMATCH, VIX_E_FILE_ACCESS_ERROR. */
 VixError link_find_parent(const struct link *l, char **ret_path, struct link_peek *ret_peek, struct err *err);
 
+#define LINK_FEW_FILES 16u
+
+/** Whether the files of the extents are too many to be open all at once. */
+static inline bool link_has_many_files(const struct link *l)
+{
+    return l->desc->extent_count > LINK_FEW_FILES;
+}
+
 /** Whether the link has a parent, open or not. */
 static inline bool link_has_parent(const struct link *l)
 {

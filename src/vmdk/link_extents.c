@@ -73,7 +73,8 @@ static VixError open_file(const struct opening *o, const char *path, struct err 
                      ((l->flags & CHAIN_UNBUFFERED) != 0 ? STORE_UNBUFFERED : 0) |
                      ((l->flags & CHAIN_OUTSIDE_OK) != 0 ? STORE_DEVICE_OK : 0);
 
-    VixError code = l->fs->ops->open(l->fs, path, flags, &o->e->store, err);
+    VixError code = link_has_many_files(l) ? store_idle_open(l->fs, path, flags, &o->e->store, err)
+                                           : l->fs->ops->open(l->fs, path, flags, &o->e->store, err);
     if (code != VIX_OK) {
         err_prefix(err, "%s: extent %zu: ", l->path, o->number);
         return code;

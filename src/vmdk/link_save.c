@@ -41,6 +41,8 @@ VixError link_create_temp(const struct link *l, const char *beside, uint32_t mod
     uint32_t flags = ((l->flags & CHAIN_NO_LOCK) != 0 ? 0 : STORE_LOCK) |
                      ((l->flags & CHAIN_UNBUFFERED) != 0 ? STORE_UNBUFFERED : 0);
 
+    bool many = link_has_many_files(l) && beside != l->real_path; /* the descriptor's lock is kept */
+
     for (int i = 0;; i++) {
         uint32_t number = 0;
         (void)getrandom(&number, sizeof number, 0);
@@ -48,7 +50,8 @@ VixError link_create_temp(const struct link *l, const char *beside, uint32_t mod
         if (path == NULL) {
             return VIX_E_OUT_OF_MEMORY;
         }
-        VixError code = l->fs->ops->create(l->fs, path, flags, mode, ret_store, err);
+        VixError code = many ? store_idle_create(l->fs, path, flags, mode, ret_store, err)
+                             : l->fs->ops->create(l->fs, path, flags, mode, ret_store, err);
         if (code == VIX_OK) {
             *ret_path = TAKE_PTR(path);
             return VIX_OK;
