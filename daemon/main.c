@@ -11,7 +11,7 @@
 #include "daemon/serve.h"
 #include "daemon/setup.h"
 
-#define CONFIG_PATH "/etc/vixdiskd/vixdiskd.conf"
+#define CONFIG_PATH "/var/lib/vixdiskd/vixdiskd.conf"
 
 enum option_id {
     OPT_CONFIG = 256,

@@ -15,6 +15,7 @@
 #include "base/config.h"
 #include "daemon/config.h"
 #include "daemon/inventory.h"
+#include "daemon/knobs.h"
 #include "daemon/sessions.h"
 #include "daemon/tickets.h"
 #include "daemon/users.h"
@@ -407,6 +408,58 @@ static void views_and_tasks(void **state)
     sessions_free(s);
 }
 
+static void listings(void **state)
+{
+    static char large[SESSION_LISTING_BYTES + 1];
+    struct sessions *s = NULL;
+    struct session one;
+    unsigned first, number = 0;
+    char *text = NULL;
+    size_t len, next;
+
+    (void)state;
+    memset(large, 'x', sizeof large);
+    assert_int_equal(sessions_new(2, 60000, &s, &err), VIX_OK);
+    assert_int_equal(session_begin(s, &config.users[0], &one, &err), VIX_OK);
+    assert_false(session_add_listing(s, "none", "abc", 3, 1, &number));
+    assert_false(session_add_listing(s, one.token, large, sizeof large, 1, &number));
+    assert_true(session_add_listing(s, one.token, "abcd", 3, 7, &first));
+    assert_false(session_take_listing(s, one.token, first + 1, &text, &len, &next));
+    assert_false(session_take_listing(s, one.token, 0, &text, &len, &next));
+    assert_true(session_take_listing(s, one.token, first, &text, &len, &next));
+    assert_string_equal(text, "abc");
+    assert_int_equal(len, 3);
+    assert_int_equal(next, 7);
+    free(text);
+    assert_false(session_take_listing(s, one.token, first, &text, &len, &next));
+    assert_true(session_add_listing(s, one.token, "abc", 3, 1, &first));
+    for (size_t i = 0; i < SESSION_LISTINGS_MAX; i++) {
+        assert_true(session_add_listing(s, one.token, large, SESSION_LISTING_BYTES, i, &number));
+    }
+    assert_false(session_take_listing(s, one.token, first, &text, &len, &next)); /* the oldest went */
+    sessions_free(s);
+}
+
+static void knobs(void **state)
+{
+    static const char *const wrong[] = {
+        "",         "nothing", "version", "version=", "version=x", "delay-ms=-1", "cut-at=4294967296", "no-version=1",
+        "no-versio"};
+    struct nfc_test_knobs k = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(knobs_set(&k, wrong[i], &err), VIX_E_INVALID_ARG);
+    }
+    k = (struct nfc_test_knobs){0};
+    assert_int_equal(knobs_set(&k, "no-version", &err), VIX_OK);
+    assert_int_equal(knobs_set(&k, "cut-at=4294967295", &err), VIX_OK);
+    assert_int_equal(knobs_set(&k, "version=7", &err), VIX_OK);
+    assert_true(k.no_version && !k.no_ssl_word);
+    assert_int_equal(k.cut_at, 4294967295u);
+    assert_int_equal(k.version, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +473,8 @@ int main(void)
         cmocka_unit_test(tickets_expire),
         cmocka_unit_test(sessions_come_and_go),
         cmocka_unit_test(views_and_tasks),
+        cmocka_unit_test(listings),
+        cmocka_unit_test(knobs),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
