@@ -52,6 +52,17 @@ static VixError try_open(const struct queue *q, struct nfc_client **ret_client, 
     }
 }
 
+/** Puts what follows from a failure behind its sentence, which begins with the host. */
+static void explain(struct err *err, const char *consequence)
+{
+    char *cause = alloc_text(err->text, NULL);
+
+    if (cause != NULL) {
+        (void)err_set(err, err->code, "%s; %s", cause, consequence);
+        free(cause);
+    }
+}
+
 static void close_old(struct queue *q)
 {
     uint64_t in = 0;
@@ -94,7 +105,7 @@ static void reopen_once(struct queue *q, struct finished *done)
         q->unanswered = 0;
         q->lost = err;
         q->lost.code = code;
-        err_prefix(&q->lost, "%s: the connection was lost and could not be made again: ", q->p.path);
+        explain(&q->lost, "the connection was lost and could not be made again");
         queue_fail_all(q, code, &q->lost, done);
     }
     (void)pthread_cond_broadcast(&q->changed);
@@ -152,7 +163,7 @@ void queue_connection_lost(struct queue *q, unsigned generation, const struct er
         return;
     }
     q->state = QUEUE_DEAD;
-    err_prefix(&q->lost, "%s: the disk is open for writing, so it is not connected again: ", q->p.path);
+    explain(&q->lost, "the disk is open for writing, so the connection is not made again");
     (void)pthread_cond_broadcast(&q->changed);
     queue_fail_all(q, VIX_E_HOST_TCP_CONN_LOST, &q->lost, done);
 }

@@ -38,9 +38,9 @@ def sample(size, seed=5):
     out[131072:300000] = (b"the same again and again, nearly %d " * 6000)[:168928]
     for n in range(400000, size - 5000, 70000):
         out[n:n + 300] = bits.randbytes(30) * 10
-    middle = size // 2 // MIB * MIB
-    out[middle:middle + MIB] = bytes(MIB)
-    return bytes(out)
+    if size > 2 * MIB:
+        out[MIB:2 * MIB] = bytes(MIB)
+    return bytes(out[:size])
 
 
 class Place:

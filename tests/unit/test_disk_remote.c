@@ -642,7 +642,7 @@ static void test_connected_again(void **state)
     host.reopen_fails = 1;
     host.reopen_code = VIX_E_FILE_NOT_FOUND;
     assert_int_equal(disk_read(d, 0, 2048, buf, &err), VIX_E_FILE_NOT_FOUND);
-    assert_non_null(strstr(err.text, "could not be made again: host: not now"));
+    assert_non_null(strstr(err.text, "host: not now; the connection was lost and could not be made again"));
     assert_int_equal(host.attempts, 5);
     /* the next request tries anew */
     assert_int_equal(disk_read(d, 0, 2048, buf, &err), VIX_OK);
