@@ -23,12 +23,14 @@ static VixError say(struct nfc_client *c, const char *line, struct err *err)
 /** The last line of a reply; lines before it have a hyphen behind their number. */
 static VixError read_reply(struct nfc_client *c, char line[NFC_LINE_MAX], struct err *err)
 {
+    const char *text;
+
     for (unsigned n = 0; n < REPLY_LINES_MAX; n++) {
         VixError code = stream_read_line(c->stream, line, NFC_LINE_MAX, err);
         if (code != VIX_OK) {
             return code;
         }
-        if (strnlen(line, 4) < 4 || line[3] != '-') {
+        if (nfc_reply_get(line, &text) == 0 || line[3] != '-') {
             return VIX_OK;
         }
     }
