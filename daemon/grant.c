@@ -40,7 +40,7 @@ static void end_grant(void *ctx, struct nfc_host_grant *grant)
 static VixError take_ticket(void *ctx, const char *session_id, const char *service, const char *peer,
                             struct nfc_host_grant **ret_grant, struct err *err)
 {
-    struct host *host = ctx;
+    struct host_client *client = ctx;
     struct nfc_host_grant *grant = alloc_zero(sizeof *grant, err);
 
     (void)service;
@@ -48,8 +48,10 @@ static VixError take_ticket(void *ctx, const char *session_id, const char *servi
         return VIX_E_OUT_OF_MEMORY;
     }
     grant->peer = alloc_text(peer, err);
-    VixError code =
-        grant->peer != NULL ? tickets_take(host->tickets, session_id, &grant->scope, err) : VIX_E_OUT_OF_MEMORY;
+    VixError code = grant->peer != NULL ? client->admit(client, err) : VIX_E_OUT_OF_MEMORY;
+    if (code == VIX_OK) {
+        code = tickets_take(client->host->tickets, session_id, &grant->scope, err);
+    }
     if (code != VIX_OK) {
         end_grant(ctx, grant);
         return code;
@@ -230,7 +232,7 @@ static VixError host_open(void *ctx, struct nfc_host_grant *grant, const char *n
     if (d == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    VixError code = open_allowed(ctx, grant, name, flags, d, err);
+    VixError code = open_allowed(((struct host_client *)ctx)->host, grant, name, flags, d, err);
     if (code == VIX_OK) {
         code = tell_info(d, ret_info, err);
         if (code != VIX_OK) {
@@ -342,7 +344,7 @@ VixError host_create_disk(const struct datastore *ds, const char *path, VixDiskL
 static VixError host_create(void *ctx, struct nfc_host_grant *grant, const char *name, uint32_t type, uint32_t adapter,
                             uint32_t hw_version, uint64_t capacity, struct err *err)
 {
-    struct host *host = ctx;
+    const struct host *host = ((struct host_client *)ctx)->host;
     const struct datastore *ds = NULL;
     char *parsed = NULL;
     VixError code = datastore_parse(&host->stores, name, &ds, &parsed, err);

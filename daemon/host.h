@@ -22,7 +22,14 @@ struct host {
     struct nfc_test_knobs knobs;          /* zeros, but in tests */
 };
 
-/** The host's end of NFC: what tickets allow, and disks of datastores. The host is a struct host. */
+/** A connection of NFC as the disks see it. */
+struct host_client {
+    struct host *host;
+    /** Called before a ticket is taken: takes the memory that the connection needs. */
+    VixError (*admit)(struct host_client *client, struct err *err);
+};
+
+/** The host's end of NFC: what tickets allow, and disks of datastores. The host there is a struct host_client. */
 extern const struct nfc_host_ops host_nfc_ops;
 
 /** Makes a disk at "[ds] vm/x.vmdk"; the path was parsed. VIX_E_FILE_NAME_INVALID for names that no disk has. */

@@ -30,12 +30,14 @@
 #define ADDRESS_MAX 64u
 
 struct connection {
+    struct host_client client; /* first: the disks hold this */
     struct connection *next, **link;
     struct nfc_face *face;
     pthread_t thread;
     struct stream *stream; /* nfc_serve's */
     int fd;                /* a second descriptor of the socket: nfc_serve closes the first at a moment of its own */
-    uint64_t memory;       /* bytes */
+    uint64_t memory;       /* bytes; 0: no ticket was taken */
+    struct nfc_serve how;
     char address[ADDRESS_MAX];
 };
 
@@ -103,20 +105,19 @@ static void reap(struct nfc_face *face)
     }
 }
 
-static struct nfc_serve how_to_serve(const struct nfc_face *face, const struct connection *c)
+static struct nfc_serve how_to_serve(const struct nfc_face *face, struct connection *c)
 {
     const struct host_limits *limits = &face->host->config.limits;
 
     return (struct nfc_serve){
         .ops = &host_nfc_ops,
-        .host = face->host,
+        .host = &c->client,
         .identity = face->host->identity,
         .pool = face->pool,
         .handshake_timeout_ms = (unsigned)limits->handshake * 1000,
         .idle_timeout_ms = (unsigned)limits->idle * 1000,
         .write_timeout_ms = (unsigned)limits->write_wait * 1000,
         .in_flight_max = (uint32_t)limits->requests,
-        .memory_max = c->memory,
         .test = &face->host->knobs,
     };
 }
@@ -124,11 +125,10 @@ static struct nfc_serve how_to_serve(const struct nfc_face *face, const struct c
 static void *serve(void *arg)
 {
     struct connection *c = arg;
-    struct nfc_serve how = how_to_serve(c->face, c);
     struct err err;
 
     err_init(&err);
-    if (nfc_serve(c->stream, &how, &err) != VIX_OK) {
+    if (nfc_serve(c->stream, &c->how, &err) != VIX_OK) {
         host_log(HOST_LOG_WARN, "NFC: %s", err.text);
     }
     finish(c);
@@ -142,6 +142,22 @@ static uint64_t share_locked(const struct nfc_face *face)
 
     share = min_u64(share, max_u64(face->host->config.limits.connection_memory << 20, MEMORY_MIN));
     return share <= face->memory_left ? share : 0;
+}
+
+/** Before it has a ticket a connection holds no memory to speak of: those that only wait keep it from nobody. */
+static VixError admit(struct host_client *client, struct err *err)
+{
+    struct connection *c = (struct connection *)client;
+    struct nfc_face *face = c->face;
+
+    SCOPED_LOCK(&face->lock);
+    c->memory = share_locked(face);
+    if (c->memory == 0) {
+        return err_set(err, VIX_E_OUT_OF_MEMORY, "the memory of [limits] memory-mib is in use");
+    }
+    face->memory_left -= c->memory;
+    c->how.memory_max = c->memory;
+    return VIX_OK;
 }
 
 /** Why a connection cannot be had; NULL: it is entered. */
@@ -160,10 +176,6 @@ static const char *enter(struct nfc_face *face, struct connection *c)
     if (same >= limits->connections_per_address) {
         return "as many connections of this address as [limits] connections-per-address allows";
     }
-    c->memory = share_locked(face);
-    if (c->memory == 0) {
-        return "the memory of [limits] memory-mib is in use";
-    }
     c->next = face->connections;
     c->link = &face->connections;
     if (c->next != NULL) {
@@ -171,7 +183,6 @@ static const char *enter(struct nfc_face *face, struct connection *c)
     }
     face->connections = c;
     face->count++;
-    face->memory_left -= c->memory;
     return NULL;
 }
 
@@ -197,8 +208,10 @@ static void begin(struct nfc_face *face, int fd, const char *address, const char
         (void)close(fd);
         return;
     }
+    c->client = (struct host_client){.host = face->host, .admit = admit};
     c->face = face;
     c->fd = second;
+    c->how = how_to_serve(face, c);
     (void)snprintf(c->address, sizeof c->address, "%s", address);
     const char *why = enter(face, c);
     if (why != NULL) {

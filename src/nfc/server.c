@@ -24,8 +24,6 @@ static void init_conditions(struct nfc_session *ss)
 
 static void session_init(struct nfc_session *ss, struct stream *stream, const struct nfc_serve *how)
 {
-    uint64_t memory = how->memory_max > 0 ? how->memory_max : SERVER_MEMORY_DEFAULT;
-
     memset(ss, 0, sizeof *ss);
     ss->how = how;
     if (how->test != NULL) {
@@ -35,7 +33,6 @@ static void session_init(struct nfc_session *ss, struct stream *stream, const st
     ss->tcp = stream;
     ss->tls = how->identity != NULL && !ss->test.no_ssl_word;
     ss->random = RANDOM_SEED;
-    ss->stock.max = max_u64(memory, SERVER_MEMORY_MIN);
     ss->sender.last = &ss->sender.first;
     (void)pthread_mutex_init(&ss->lock, NULL);
     (void)pthread_mutex_init(&ss->send_lock, NULL);
@@ -62,6 +59,9 @@ static VixError run_phases(struct nfc_session *ss, struct err *err)
     bool ended = false;
     VixError code = nfc_server_authd(ss, err);
 
+    /* the host may have settled it when it took the ticket; no buffer is wanted before */
+    uint64_t memory = ss->how->memory_max > 0 ? ss->how->memory_max : SERVER_MEMORY_DEFAULT;
+    ss->stock.max = max_u64(memory, SERVER_MEMORY_MIN);
     if (code == VIX_OK) {
         code = nfc_input_init(&ss->in, ss->stream, ss->tcp, SERVER_STAGING, err);
     }

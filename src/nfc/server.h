@@ -70,12 +70,13 @@ struct nfc_serve {
     const struct nfc_host_ops *ops;
     void *host;
     struct tls_identity *identity;
-    struct work_pool *pool;            /* reads and writes; shared by all connections */
-    unsigned handshake_timeout_ms;     /* banner to OPEN_FILE's answer */
-    unsigned idle_timeout_ms;          /* without any request; 0: none */
-    unsigned write_timeout_ms;         /* a client that does not take its answers */
-    uint32_t in_flight_max;            /* requests; 0: 64 */
-    uint64_t memory_max;               /* bytes of buffers of this connection; 0: 32 MiB; at least 8 MiB */
+    struct work_pool *pool;        /* reads and writes; shared by all connections */
+    unsigned handshake_timeout_ms; /* banner to OPEN_FILE's answer */
+    unsigned idle_timeout_ms;      /* without any request; 0: none */
+    unsigned write_timeout_ms;     /* a client that does not take its answers */
+    uint32_t in_flight_max;        /* requests; 0: 64 */
+    uint64_t
+        memory_max; /* bytes of buffers of this connection; 0: 32 MiB; at least 8 MiB. Looked at after take_ticket */
     const struct nfc_test_knobs *test; /* NULL: none */
 };
 

@@ -706,8 +706,12 @@ def bodies_are_limited():
     user.http.endheaders()
     equal(user.http.getresponse().status, 413)
     user.close()
-    user.http.request("POST", "/sdk", iter([b"x" * 3000] * 10), {"Content-Type": "text/xml"}, encode_chunked=True)
-    tap.refused((http.client.HTTPException,) + client.GONE, (None,), user.http.getresponse)
+
+    def in_pieces():
+        user.http.request("POST", "/sdk", iter([b"x" * 3000] * 10), {"Content-Type": "text/xml"}, encode_chunked=True)
+        user.http.getresponse()
+
+    tap.refused((http.client.HTTPException,) + client.GONE, (None,), in_pieces)
     user.close()
 
 
@@ -777,6 +781,26 @@ def datastores_are_read_only_by_default():
     other.stop()
 
 
+def memory_is_counted():
+    other = diskhost.DiskHost("memory-mib = 16\n").start()
+    user = other.login()
+    vm = user.find_vm("[datastore1] vm1/vm1.vmx")
+    links = [other.nfc() for _ in range(3)]
+    tickets = [user.read_ticket(vm) for _ in range(3)]
+    for link, ticket in list(zip(links, tickets))[:2]:
+        link.open(ticket, DISK)
+    nfc_refused(530, links[2].open, tickets[2], DISK)
+    true("memory-mib" in other.wait_log(r"the ticket is refused: (.*)")[1], other.log())
+    links[0].finish()
+    last = other.nfc()
+    eventually(lambda: last.open(tickets[2], DISK))  # the ticket is still good
+    for link in (links[1], last):
+        equal(link.read(0, MIB), bytes(MIB))
+        link.finish()
+    user.close()
+    other.stop()
+
+
 def old_hosts_can_be_acted():
     other = diskhost.DiskHost()
     data = mixed_bytes(2 * MIB)
@@ -795,5 +819,6 @@ def old_hosts_can_be_acted():
 
 
 tap.check("a datastore is only read unless the configuration says otherwise", datastores_are_read_only_by_default)
+tap.check("memory is counted, and what is refused for it can be tried again", memory_is_counted)
 tap.check("knobs make it act as an older host", old_hosts_can_be_acted)
 tap.end()
