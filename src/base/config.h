@@ -13,7 +13,7 @@
 #define CONFIG_ALLOW_OVER_2TB "vixdisk.allowHostedOver2TB"     /* bool, 0: create hosted disks over 2 TB */
 #define CONFIG_ALLOW_OUTSIDE_PATHS "vixdisk.allowOutsidePaths" /* bool, 0: extents and parents anywhere, devices */
 #define CONFIG_CHANGE_TRACKING "vixdisk.changeTracking"        /* refuse|drop, refuse: writing to a tracked disk */
-#define CONFIG_TABLE_CACHE_MIB "vixdisk.tableCacheMiB"         /* 1..1024, 32: grain tables kept per extent */
+#define CONFIG_TABLE_CACHE_MIB "vixdisk.tableCacheMiB"         /* 1..1024, 32: grain tables kept for a disk */
 #define CONFIG_THREADS "vixdisk.threads"                       /* 0..256, 0: as many as the machine has cores */
 #define CONFIG_LOG_FILE "log.fileName"                         /* path: messages are appended to it */
 #define CONFIG_CA_FILE "vixdisk.caFile"                        /* PEM: roots in the place of the machine's */

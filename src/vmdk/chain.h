@@ -51,8 +51,9 @@ struct link {
     uint64_t desc_off, desc_max; /* embedded: its place and size in bytes */
     struct link_extent *extents; /* by first_sector; as many, and in the order, as extent lines */
     size_t extent_count;
-    uint64_t capacity; /* sectors */
-    uint32_t flags;    /* CHAIN_ */
+    struct grain_cache *table_cache; /* of all extents */
+    uint64_t capacity;               /* sectors */
+    uint32_t flags;                  /* CHAIN_ */
     bool writable;
     pthread_mutex_t meta_lock;
     atomic_bool cid_changed; /* the CID was changed for the writes of this open */

@@ -8,13 +8,11 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
-#include "base/config.h"
 #include "vmdk/chain_int.h"
 #include "vmdk/link.h"
 #include "vmdk/rebuild.h"
 
 #define PIECE_SECTORS 2048u /* 1 MiB at a time */
-#define DEFAULT_TABLE_CACHE_MIB 32u
 
 static bool is_hosted_sparse(const struct extent *x)
 {
@@ -110,13 +108,13 @@ static VixError copy_grains(const struct rebuild *r, struct extent *from, struct
     return code;
 }
 
-static struct extent_open_params open_params(struct store *store, uint64_t nsectors)
+static struct extent_open_params open_params(const struct link *l, struct store *store, uint64_t nsectors)
 {
     return (struct extent_open_params){
         .store = store,
         .nsectors = nsectors,
         .writable = true,
-        .table_cache_bytes = config_number(CONFIG_TABLE_CACHE_MIB, DEFAULT_TABLE_CACHE_MIB, 1, 1024) << 20,
+        .table_cache = l->table_cache,
     };
 }
 
@@ -124,7 +122,7 @@ static VixError fill(const struct rebuild *r, struct store *store, struct err *e
 {
     const struct link *l = r->c->links[0];
     struct extent *from = l->extents[r->index].x, *to = NULL;
-    struct extent_open_params p = open_params(store, r->nsectors);
+    struct extent_open_params p = open_params(l, store, r->nsectors);
     CLEANUP_FREE uint8_t *buf = alloc_aligned(4096, (size_t)PIECE_SECTORS * SECTOR_SIZE, err);
 
     if (buf == NULL) {
@@ -208,7 +206,7 @@ static void swap(struct chain *c, size_t index, struct store *store, struct exte
 static VixError install(struct chain *c, size_t index, const char *temp_path, struct store *store, struct err *err)
 {
     struct link *l = c->links[0];
-    struct extent_open_params p = open_params(store, l->extents[index].x->nsectors);
+    struct extent_open_params p = open_params(l, store, l->extents[index].x->nsectors);
     struct extent *x = NULL;
 
     VixError code = extent_sparse_open(&p, &x, err);

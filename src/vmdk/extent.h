@@ -45,6 +45,7 @@ struct extent_below {
 typedef VixError extent_source_func(void *ctx, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
 
 struct extent;
+struct grain_cache;
 
 struct extent_ops {
     const char *name; /* the word of the extent line: "SPARSE", "FLAT", ... */
@@ -89,11 +90,12 @@ struct extent_open_params {
                             known) */
     uint64_t offset_sectors; /* FLAT: first sector in the file */
     bool writable;
-    uint64_t table_cache_bytes; /* bound of the table cache; 0: the default */
-    int level;                  /* streamOptimized writing: deflate level */
-    unsigned threads;           /* streamOptimized: threads; 0: work_default_threads */
-    bool salvage;               /* streamOptimized: do not believe the tables, read the grains that a walk over the
-                                   records finds sound; see stream_salvage.h */
+    uint64_t table_cache_bytes;      /* bound of the table cache; 0: the default */
+    struct grain_cache *table_cache; /* for tables of 32-bit entries, shared by the extents of a link; NULL: its own */
+    int level;                       /* streamOptimized writing: deflate level */
+    unsigned threads;                /* streamOptimized: threads; 0: work_default_threads */
+    bool salvage;                    /* streamOptimized: do not believe the tables, read the grains that a walk over the
+                                        records finds sound; see stream_salvage.h */
 };
 
 /* One constructor per type. On failure nothing is kept. Codes: VIX_E_DISK_INVALIDDISK (not this type),

@@ -180,8 +180,7 @@ static VixError cowd_setup(struct cowd_extent *c, const struct extent_open_param
         e = make_directory(c, err);
     }
     if (e == VIX_OK) {
-        e = grain_extent_set_grains(&c->g, c->h.grain_sectors, c->h.capacity, p->nsectors, p->table_cache_bytes,
-                                    load_page, err);
+        e = grain_extent_set_grains(&c->g, c->h.grain_sectors, c->h.capacity, p, load_page, err);
     }
     if (e != VIX_OK) {
         return e;

@@ -239,8 +239,7 @@ static VixError sparse_setup(struct sparse_extent *s, const struct extent_open_p
         return e;
     }
     s->g.first_grain_sector = s->h.overhead_sectors;
-    e = grain_extent_set_grains(&s->g, s->h.grain_sectors, s->h.capacity, p->nsectors, p->table_cache_bytes, load_page,
-                                err);
+    e = grain_extent_set_grains(&s->g, s->h.grain_sectors, s->h.capacity, p, load_page, err);
     if (e == VIX_OK && s->g.x.writable) {
         e = sparse_verify_for_write(s, err);
     }

@@ -89,10 +89,9 @@ void grain_extent_init(struct grain_extent *g, const struct extent_ops *ops, con
                        const struct extent_open_params *p);
 
 /** Sets the size of the grains (a power of two), the address space and the cache of their entries; grains for which
- * load is asked: those of capacity. @line_sectors of the extent line, 0: capacity. */
+ * load is asked: those of capacity. */
 VixError grain_extent_set_grains(struct grain_extent *g, uint64_t grain_sectors, uint64_t capacity,
-                                 uint64_t line_sectors, uint64_t cache_bytes, grain_tables_load_func *load,
-                                 struct err *err);
+                                 const struct extent_open_params *p, grain_tables_load_func *load, struct err *err);
 
 /** Frees what grain_extent_init and grain_extent_set_grains made; the struct itself is the format's. */
 void grain_extent_done(struct grain_extent *g);

@@ -22,17 +22,20 @@ void grain_extent_init(struct grain_extent *g, const struct extent_ops *ops, con
 }
 
 VixError grain_extent_set_grains(struct grain_extent *g, uint64_t grain_sectors, uint64_t capacity,
-                                 uint64_t line_sectors, uint64_t cache_bytes, grain_tables_load_func *load,
-                                 struct err *err)
+                                 const struct extent_open_params *p, grain_tables_load_func *load, struct err *err)
 {
-    struct grain_tables_params p = {
-        .entry_count = div_up(capacity, grain_sectors), .width = 4, .cache_bytes = cache_bytes, .load = load, .ctx = g};
+    const struct grain_tables_params tables = {.entry_count = div_up(capacity, grain_sectors),
+                                               .width = 4,
+                                               .cache = p->table_cache,
+                                               .cache_bytes = p->table_cache_bytes,
+                                               .load = load,
+                                               .ctx = g};
 
     g->grain_shift = (unsigned)__builtin_ctzll(grain_sectors);
     g->zero_shift = g->grain_shift;
     g->x.grain_sectors = grain_sectors;
-    g->x.nsectors = line_sectors > 0 ? line_sectors : capacity;
-    VixError e = grain_tables_new(&p, &g->tables, err);
+    g->x.nsectors = p->nsectors > 0 ? p->nsectors : capacity;
+    VixError e = grain_tables_new(&tables, &g->tables, err);
     if (e != VIX_OK) {
         err_prefix(err, "%s: ", g->x.store->path);
     }

@@ -18,6 +18,7 @@
 
 #define MAX_DIRTY_SECTORS ((UINT64_C(8) << 20) / GRAIN_TABLES_SECTOR)
 #define MIN_PAGES 2u
+#define FILLINGS_MASK ((1u << GRAIN_TAG_SHIFT) - 1)
 #define SINGLE_PAGES 16u /* pages that are allocated one by one; those after them come in slabs */
 #define SLAB_BYTES                                                                                                     \
     ((size_t)2 << 20) /* a huge page where the kernel has them: its first touch is one fault, not 512                  \
@@ -40,9 +41,9 @@ static _Atomic uint64_t *entries8(struct grain_page *p)
     return (_Atomic uint64_t *)(void *)(p + 1);
 }
 
-static size_t page_bytes(const struct grain_tables *t)
+static size_t page_bytes(unsigned width)
 {
-    return (size_t)GRAIN_PAGE_ENTRIES * t->width;
+    return (size_t)GRAIN_PAGE_ENTRIES * width;
 }
 
 static unsigned sector_entries(const struct grain_tables *t)
@@ -50,10 +51,54 @@ static unsigned sector_entries(const struct grain_tables *t)
     return GRAIN_TABLES_SECTOR / t->width;
 }
 
+VixError grain_cache_new(unsigned width, uint64_t bytes, struct grain_cache **ret_cache, struct err *err)
+{
+    struct grain_cache *c = alloc_zero(sizeof *c, err);
+
+    if (c == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    bytes = bytes > 0 ? bytes : GRAIN_TABLES_CACHE_DEFAULT;
+    c->width = width;
+    c->max_pages = max_u64(bytes / (page_bytes(width) + sizeof(struct grain_page)), MIN_PAGES);
+    (void)pthread_mutex_init(&c->lock, NULL);
+    (void)pthread_cond_init(&c->loaded, NULL);
+    *ret_cache = c;
+    return VIX_OK;
+}
+
+void grain_cache_free(struct grain_cache *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < c->nsingle; i++) {
+        free(c->pages[i]);
+    }
+    while (c->slabs != NULL) {
+        struct grain_slab *slab = c->slabs;
+        c->slabs = slab->next;
+        free(slab);
+    }
+    free(c->pages);
+    free(c->spare);
+    (void)pthread_cond_destroy(&c->loaded);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* Takes numbers for the pages of new tables; they are never used again. */
+static void take_numbers(struct grain_tables *t)
+{
+    SCOPED_LOCK(&t->cache->lock);
+    t->first_number = t->cache->next_number;
+    t->cache->next_number += t->page_count;
+}
+
 VixError grain_tables_new(const struct grain_tables_params *p, struct grain_tables **ret_tables, struct err *err)
 {
     struct grain_tables *t;
-    uint64_t cache_bytes = p->cache_bytes > 0 ? p->cache_bytes : GRAIN_TABLES_CACHE_DEFAULT;
+    VixError e = VIX_OK;
 
     if (p->entry_count > GRAIN_TABLES_MAX_ENTRIES) {
         return err_set(err, VIX_E_DISK_NOTSUPPORTED, "%" PRIu64 " grains, supported are at most %" PRIu64,
@@ -68,16 +113,38 @@ VixError grain_tables_new(const struct grain_tables_params *p, struct grain_tabl
     t->load = p->load;
     t->ctx = p->ctx;
     t->page_count = div_up(p->entry_count, GRAIN_PAGE_ENTRIES);
-    t->max_pages = max_u64(cache_bytes / (page_bytes(t) + sizeof(struct grain_page)), MIN_PAGES);
+    t->cache = p->cache;
+    t->owns_cache = p->cache == NULL;
     t->dir = alloc_array(t->page_count, sizeof t->dir[0], err);
     if (t->dir == NULL) {
-        free(t);
-        return VIX_E_OUT_OF_MEMORY;
+        e = VIX_E_OUT_OF_MEMORY;
+    } else if (t->owns_cache) {
+        e = grain_cache_new(p->width, p->cache_bytes, &t->cache, err);
     }
-    (void)pthread_mutex_init(&t->lock, NULL);
-    (void)pthread_cond_init(&t->loaded, NULL);
+    if (e != VIX_OK) {
+        free(t->dir);
+        free(t);
+        return e;
+    }
+    take_numbers(t);
     *ret_tables = t;
     return VIX_OK;
+}
+
+/* The pages of tables that are no more: for others. */
+static void leave_pages(struct grain_tables *t)
+{
+    SCOPED_LOCK(&t->cache->lock);
+    for (size_t i = 0; i < t->cache->npages; i++) {
+        struct grain_page *p = t->cache->pages[i];
+        if (p->owner == t) {
+            atomic_store_explicit(&p->tag, 0, memory_order_relaxed);
+            atomic_store_explicit(&p->used, false, memory_order_relaxed);
+            p->owner = NULL;
+            p->flushing = false;
+            p->dirty[0] = p->dirty[1] = 0;
+        }
+    }
 }
 
 void grain_tables_free(struct grain_tables *t)
@@ -85,19 +152,12 @@ void grain_tables_free(struct grain_tables *t)
     if (t == NULL) {
         return;
     }
-    for (size_t i = 0; i < t->nsingle; i++) {
-        free(t->pages[i]);
+    if (t->owns_cache) {
+        grain_cache_free(t->cache);
+    } else {
+        leave_pages(t);
     }
-    while (t->slabs != NULL) {
-        struct grain_slab *slab = t->slabs;
-        t->slabs = slab->next;
-        free(slab);
-    }
-    free(t->pages);
-    free(t->spare);
     free(t->dir);
-    (void)pthread_cond_destroy(&t->loaded);
-    (void)pthread_mutex_destroy(&t->lock);
     free(t);
 }
 
@@ -109,15 +169,17 @@ static bool is_pinned(const struct grain_page *p)
 }
 
 /* Takes a page from the clock: one that was not looked at since the hand last passed. NULL if all are pinned. */
-static struct grain_page *evict_locked(struct grain_tables *t)
+static struct grain_page *evict_locked(struct grain_cache *c)
 {
-    for (size_t tries = 2 * t->npages; tries > 0; tries--) {
-        struct grain_page *p = t->pages[t->hand];
-        t->hand = t->hand + 1 < t->npages ? t->hand + 1 : 0;
+    for (size_t tries = 2 * c->npages; tries > 0; tries--) {
+        struct grain_page *p = c->pages[c->hand];
+        c->hand = c->hand + 1 < c->npages ? c->hand + 1 : 0;
         if (is_pinned(p) || atomic_exchange_explicit(&p->used, false, memory_order_relaxed)) {
             continue;
         }
-        atomic_store_explicit(&t->dir[p->page], NULL, memory_order_release);
+        if (p->owner != NULL) {
+            atomic_store_explicit(&p->owner->dir[p->page], NULL, memory_order_release);
+        }
         return p;
     }
     return NULL;
@@ -125,59 +187,59 @@ static struct grain_page *evict_locked(struct grain_tables *t)
 
 /* Memory for one more page. Few are allocated as they are needed, so that a small disk, or an extent of many, costs
  * little; then in slabs, as the page faults of first touches would cost more than filling the pages. */
-static struct grain_page *page_memory_locked(struct grain_tables *t, struct err *err)
+static struct grain_page *page_memory_locked(struct grain_cache *c, struct err *err)
 {
-    size_t size = sizeof(struct grain_page) + page_bytes(t);
+    size_t size = sizeof(struct grain_page) + page_bytes(c->width);
 
-    if (t->npages < SINGLE_PAGES || t->max_pages < 4 * (size_t)SINGLE_PAGES) {
+    if (c->npages < SINGLE_PAGES || c->max_pages < 4 * (size_t)SINGLE_PAGES) {
         struct grain_page *p = alloc_aligned(_Alignof(struct grain_page), size, err);
-        t->nsingle += p != NULL; /* all singles come before the first of a slab */
+        c->nsingle += p != NULL; /* all singles come before the first of a slab */
         return p;
     }
-    if (t->slab_left < size) {
+    if (c->slab_left < size) {
         struct grain_slab *slab = alloc_aligned(SLAB_BYTES, SLAB_BYTES, err);
         if (slab == NULL) {
             return NULL;
         }
         (void)madvise(slab, SLAB_BYTES, MADV_HUGEPAGE);
-        slab->next = t->slabs;
-        t->slabs = slab;
-        t->slab_left = SLAB_BYTES - sizeof *slab;
+        slab->next = c->slabs;
+        c->slabs = slab;
+        c->slab_left = SLAB_BYTES - sizeof *slab;
     }
-    t->slab_left -= size;
-    return (struct grain_page *)(void *)((uint8_t *)t->slabs + SLAB_BYTES - t->slab_left - size);
+    c->slab_left -= size;
+    return (struct grain_page *)(void *)((uint8_t *)c->slabs + SLAB_BYTES - c->slab_left - size);
 }
 
-static struct grain_page *new_page_locked(struct grain_tables *t, struct err *err)
+static struct grain_page *new_page_locked(struct grain_cache *c, struct err *err)
 {
-    if (t->npages == t->pages_cap) {
-        size_t cap = t->pages_cap > 0 ? 2 * t->pages_cap : 16;
-        struct grain_page **pages = realloc(t->pages, cap * sizeof(*pages));
+    if (c->npages == c->pages_cap) {
+        size_t cap = c->pages_cap > 0 ? 2 * c->pages_cap : 16;
+        struct grain_page **pages = realloc(c->pages, cap * sizeof(*pages));
         if (pages == NULL) {
             (void)err_set(err, VIX_E_OUT_OF_MEMORY, "out of memory for %zu pages of grain tables", cap);
             return NULL;
         }
-        t->pages = pages;
-        t->pages_cap = cap;
+        c->pages = pages;
+        c->pages_cap = cap;
     }
-    struct grain_page *p = page_memory_locked(t, err);
+    struct grain_page *p = page_memory_locked(c, err);
     if (p != NULL) {
         memset(p, 0, sizeof *p);
-        t->pages[t->npages++] = p;
+        c->pages[c->npages++] = p;
     }
     return p;
 }
 
 /* A page that is in nobody's use. Beyond the bound only while every page is pinned: writers write them back long before
  * (grain_tables_full). */
-static struct grain_page *take_page_locked(struct grain_tables *t, struct err *err)
+static struct grain_page *take_page_locked(struct grain_cache *c, struct err *err)
 {
     struct grain_page *p = NULL;
 
-    if (t->npages >= t->max_pages) {
-        p = evict_locked(t);
+    if (c->npages >= c->max_pages) {
+        p = evict_locked(c);
     }
-    return p != NULL ? p : new_page_locked(t, err);
+    return p != NULL ? p : new_page_locked(c, err);
 }
 
 /* Stores entries that came from the file; release, because of readers that still believe the page to be another one. */
@@ -197,7 +259,7 @@ static void store_page8(_Atomic uint64_t *entries, const uint8_t *bytes)
 
 static void store_zeros(const struct grain_tables *t, struct grain_page *p)
 {
-    for (size_t i = 0; i < page_bytes(t) / 4; i++) { /* zeros of either width */
+    for (size_t i = 0; i < page_bytes(t->width) / 4; i++) { /* zeros of either width */
         atomic_store_explicit(entries4(p) + i, 0, memory_order_release);
     }
 }
@@ -213,10 +275,12 @@ static void fill_page_locked(struct grain_tables *t, struct grain_page *p, uint6
     } else {
         store_page8(entries8(p), bytes);
     }
+    p->owner = t;
     p->page = page;
     p->fillings++;
     atomic_store_explicit(&p->used, true, memory_order_relaxed);
-    atomic_store_explicit(&p->tag, (page + 1) << 32 | p->fillings, memory_order_release);
+    atomic_store_explicit(&p->tag, (t->first_number + page + 1) << GRAIN_TAG_SHIFT | (p->fillings & FILLINGS_MASK),
+                          memory_order_release);
     atomic_store_explicit(&t->dir[page], p, memory_order_release);
 }
 
@@ -229,11 +293,11 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 
 static VixError publish_locked(struct grain_tables *t, uint64_t page, const uint8_t *bytes, struct err *err)
 {
-    if (all_zero(bytes, page_bytes(t))) {
+    if (all_zero(bytes, page_bytes(t->width))) {
         atomic_store_explicit(&t->dir[page], &grain_page_zero, memory_order_release);
         return VIX_OK;
     }
-    struct grain_page *p = take_page_locked(t, err);
+    struct grain_page *p = take_page_locked(t->cache, err);
     if (p == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
@@ -244,19 +308,19 @@ static VixError publish_locked(struct grain_tables *t, uint64_t page, const uint
 /* Memory for a page as it is in the file, zeroed: the one that the last loader left, or new. */
 static uint8_t *take_buffer_locked(struct grain_tables *t, struct err *err)
 {
-    uint8_t *bytes = TAKE_PTR(t->spare);
+    uint8_t *bytes = TAKE_PTR(t->cache->spare);
 
     if (bytes == NULL) {
-        return alloc_zero(page_bytes(t), err);
+        return alloc_zero(page_bytes(t->width), err);
     }
-    memset(bytes, 0, page_bytes(t));
+    memset(bytes, 0, page_bytes(t->width));
     return bytes;
 }
 
 static void leave_buffer_locked(struct grain_tables *t, uint8_t *bytes)
 {
-    free(t->spare);
-    t->spare = bytes;
+    free(t->cache->spare);
+    t->cache->spare = bytes;
 }
 
 /* Loads a page without holding the lock. While it stands as "loading" in the directory nobody else touches it, so what
@@ -269,9 +333,9 @@ static VixError load_locked(struct grain_tables *t, uint64_t page, struct err *e
         return VIX_E_OUT_OF_MEMORY;
     }
     atomic_store_explicit(&t->dir[page], &grain_page_loading, memory_order_release);
-    (void)pthread_mutex_unlock(&t->lock);
+    (void)pthread_mutex_unlock(&t->cache->lock);
     VixError e = t->load(t->ctx, page << GRAIN_PAGE_SHIFT, bytes, err);
-    (void)pthread_mutex_lock(&t->lock);
+    (void)pthread_mutex_lock(&t->cache->lock);
     if (e == VIX_OK) {
         e = publish_locked(t, page, bytes, err);
     }
@@ -279,7 +343,7 @@ static VixError load_locked(struct grain_tables *t, uint64_t page, struct err *e
         atomic_store_explicit(&t->dir[page], NULL, memory_order_release);
     }
     leave_buffer_locked(t, bytes);
-    (void)pthread_cond_broadcast(&t->loaded);
+    (void)pthread_cond_broadcast(&t->cache->loaded);
     return e;
 }
 
@@ -289,7 +353,7 @@ static VixError hold_locked(struct grain_tables *t, uint64_t page, struct grain_
     for (;;) {
         struct grain_page *p = atomic_load_explicit(&t->dir[page], memory_order_relaxed);
         if (p == &grain_page_loading) {
-            (void)pthread_cond_wait(&t->loaded, &t->lock);
+            (void)pthread_cond_wait(&t->cache->loaded, &t->cache->lock);
         } else if (p != NULL) {
             *ret_page = p;
             return VIX_OK;
@@ -307,7 +371,7 @@ VixError grain_tables_get_slow(struct grain_tables *t, uint64_t entry, uint64_t 
     uint32_t index = (uint32_t)entry & (GRAIN_PAGE_ENTRIES - 1);
     struct grain_page *p;
 
-    SCOPED_LOCK(&t->lock);
+    SCOPED_LOCK(&t->cache->lock);
     VixError e = hold_locked(t, entry >> GRAIN_PAGE_SHIFT, &p, err);
     if (e != VIX_OK) {
         return e;
@@ -334,7 +398,7 @@ static struct grain_page *peek_page(const struct grain_tables *t, uint64_t entry
         return NULL;
     }
     *ret_tag = atomic_load_explicit(&p->tag, memory_order_acquire);
-    return *ret_tag >> 32 == page + 1 ? p : NULL;
+    return *ret_tag >> GRAIN_TAG_SHIFT == t->first_number + page + 1 ? p : NULL;
 }
 
 static uint64_t entry_at(const struct grain_tables *t, struct grain_page *p, uint64_t index)
@@ -386,7 +450,7 @@ bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint
 
 static void update_full_locked(struct grain_tables *t)
 {
-    bool full = t->dirty_sectors >= MAX_DIRTY_SECTORS || t->dirty_pages > t->max_pages / 2;
+    bool full = t->dirty_sectors >= MAX_DIRTY_SECTORS || t->dirty_pages > t->cache->max_pages / 2;
     atomic_store_explicit(&t->full, full, memory_order_relaxed);
 }
 
@@ -416,7 +480,7 @@ static VixError hold_real_locked(struct grain_tables *t, uint64_t page, struct g
     VixError e = hold_locked(t, page, &p, err);
 
     if (e == VIX_OK && p == &grain_page_zero) {
-        p = take_page_locked(t, err);
+        p = take_page_locked(t->cache, err);
         if (p == NULL) {
             return VIX_E_OUT_OF_MEMORY;
         }
@@ -443,7 +507,7 @@ static void store_entries_locked(struct grain_tables *t, struct grain_page *p, u
 static VixError change(struct grain_tables *t, uint64_t entry, uint64_t count, bool set, uint64_t value, uint64_t step,
                        struct err *err)
 {
-    SCOPED_LOCK(&t->lock);
+    SCOPED_LOCK(&t->cache->lock);
     while (count > 0) {
         uint32_t index = (uint32_t)entry & (GRAIN_PAGE_ENTRIES - 1);
         uint64_t n = min_u64(count, GRAIN_PAGE_ENTRIES - index);
@@ -492,7 +556,7 @@ static void copy_sector(const struct grain_tables *t, struct grain_page *p, unsi
 /* Moves one page's changed sectors to the end of the snapshot. */
 static void snapshot_page_locked(struct grain_tables *t, struct grain_page *p, struct grain_snapshot *snap)
 {
-    unsigned nsectors = (unsigned)(page_bytes(t) / GRAIN_TABLES_SECTOR);
+    unsigned nsectors = (unsigned)(page_bytes(t->width) / GRAIN_TABLES_SECTOR);
 
     for (unsigned s = 0; s < nsectors; s++) {
         if ((p->dirty[s / 64] >> (s % 64) & 1) != 0) {
@@ -515,7 +579,7 @@ static int by_page(const void *a, const void *b)
 
 VixError grain_tables_snapshot(struct grain_tables *t, struct grain_snapshot *ret_snap, struct err *err)
 {
-    SCOPED_LOCK(&t->lock);
+    SCOPED_LOCK(&t->cache->lock);
     struct grain_snapshot snap = {.first_entry = alloc_array(t->dirty_sectors, sizeof(uint64_t), err),
                                   .bytes = alloc_array(t->dirty_sectors, GRAIN_TABLES_SECTOR, err)};
     CLEANUP_FREE struct grain_page **pages = alloc_array(t->dirty_pages, sizeof(struct grain_page *), err);
@@ -553,7 +617,7 @@ static void take_back_locked(struct grain_tables *t, const struct grain_snapshot
 
 void grain_tables_snapshot_end(struct grain_tables *t, struct grain_snapshot *snap, bool written)
 {
-    SCOPED_LOCK(&t->lock);
+    SCOPED_LOCK(&t->cache->lock);
     if (!written) {
         take_back_locked(t, snap);
     }

@@ -29,38 +29,51 @@
  * any thread without a lock, several pages at once but never one page twice. */
 typedef VixError grain_tables_load_func(void *ctx, uint64_t first_entry, uint8_t *buf, struct err *err);
 
+#define GRAIN_TAG_SHIFT 24u /* of the count of fillings */
+
 /** A page of entries: this head, then the entries. */
 struct grain_page {
-    _Alignas(
-        64) _Atomic uint64_t tag; /* page number + 1 in the upper half, a count of fillings below; 0: being filled */
-    atomic_bool used;             /* looked at since the clock hand passed */
-    bool flushing;                /* in a snapshot that is not written yet */
+    _Alignas(64) _Atomic uint64_t tag; /* number of the page within the cache + 1, then a count of fillings; 0: being
+                                          filled, or nobody's */
+    atomic_bool used;                  /* looked at since the clock hand passed */
+    bool flushing;                     /* in a snapshot that is not written yet */
     uint32_t fillings;
-    uint64_t page;
-    uint64_t dirty[2]; /* one bit for each GRAIN_TABLES_SECTOR bytes */
+    struct grain_tables *owner; /* NULL: nobody's */
+    uint64_t page;              /* of the owner */
+    uint64_t dirty[2];          /* one bit for each GRAIN_TABLES_SECTOR bytes */
     struct grain_page *next_dirty, *next_flushing;
 };
 
-/** The cache. Its members belong to grain_tables.c and the inline functions below. */
-struct grain_tables {
-    _Atomic(struct grain_page *) *dir; /* by page number: NULL, grain_page_zero, grain_page_loading or a page */
-    uint64_t page_count;
-    uint64_t entry_count;
-    unsigned width; /* bytes of an entry: 4 or 8 */
-    atomic_bool full;
-    grain_tables_load_func *load;
-    void *ctx;
-
-    pthread_mutex_t lock; /* guards all below */
+/** Memory for pages, which several tables may share. Its members belong to grain_tables.c. */
+struct grain_cache {
+    unsigned width;       /* bytes of an entry */
+    pthread_mutex_t lock; /* guards all below, and the tables */
     pthread_cond_t loaded;
     struct grain_page **pages;
     size_t npages, max_pages, pages_cap, hand;
     size_t nsingle; /* of pages: the first, each with memory of its own */
     struct grain_slab *slabs;
-    size_t slab_left; /* bytes not used yet of the newest slab */
+    size_t slab_left;     /* bytes not used yet of the newest slab */
+    uint8_t *spare;       /* a buffer for the next loader, or NULL */
+    uint64_t next_number; /* of a page of the next tables */
+};
+
+/** Tables. Their members belong to grain_tables.c and the inline functions below. */
+struct grain_tables {
+    _Atomic(struct grain_page *) *dir; /* by page number: NULL, grain_page_zero, grain_page_loading or a page */
+    uint64_t page_count;
+    uint64_t entry_count;
+    uint64_t first_number; /* in the cache, of page 0 */
+    unsigned width;        /* bytes of an entry: 4 or 8 */
+    atomic_bool full;
+    grain_tables_load_func *load;
+    void *ctx;
+    struct grain_cache *cache;
+    bool owns_cache;
+
+    /* guarded by the lock of the cache */
     struct grain_page *dirty_list, *flushing_list;
     size_t dirty_pages, dirty_sectors;
-    uint8_t *spare; /* a buffer for the next loader, or NULL */
 };
 
 /* Two pages without entries that stand in the directory. */
@@ -68,13 +81,19 @@ extern struct grain_page grain_page_zero, grain_page_loading;
 
 struct grain_tables_params {
     uint64_t entry_count;
-    unsigned width;       /* bytes of an entry in the file: 4 or 8 */
-    uint64_t cache_bytes; /* 0: GRAIN_TABLES_CACHE_DEFAULT; at least two pages are kept */
+    unsigned width;            /* bytes of an entry in the file: 4 or 8 */
+    struct grain_cache *cache; /* for entries of that width; NULL: one of its own */
+    uint64_t cache_bytes;      /* of its own; 0: GRAIN_TABLES_CACHE_DEFAULT; at least two pages are kept */
     grain_tables_load_func *load;
     void *ctx;
 };
 
-/** Makes a cache; nothing is loaded. VIX_E_DISK_NOTSUPPORTED beyond GRAIN_TABLES_MAX_ENTRIES. */
+/** Makes a cache that tables with entries of one width can share: clean pages take at most that many bytes, changed
+ * ones may come on top. It must outlive them. grain_cache_free: NULL is harmless. */
+VixError grain_cache_new(unsigned width, uint64_t bytes, struct grain_cache **ret_cache, struct err *err);
+void grain_cache_free(struct grain_cache *c);
+
+/** Makes tables; nothing is loaded. VIX_E_DISK_NOTSUPPORTED beyond GRAIN_TABLES_MAX_ENTRIES. */
 VixError grain_tables_new(const struct grain_tables_params *p, struct grain_tables **ret_tables, struct err *err);
 
 /** NULL is harmless. What was changed and not written is lost. */
@@ -95,7 +114,7 @@ static inline bool grain_tables_peek(const struct grain_tables *t, uint64_t entr
         return false;
     }
     uint64_t tag = atomic_load_explicit(&p->tag, memory_order_acquire);
-    if (tag >> 32 != page + 1) {
+    if (tag >> GRAIN_TAG_SHIFT != t->first_number + page + 1) {
         *ret_value = 0;
         return p == &grain_page_zero;
     }

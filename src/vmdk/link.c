@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/text.h"
+#include "vmdk/grain_tables.h"
 #include "vmdk/sparse_header.h"
 
 #define UNFINISHED_MAGIC 0x766D646Bu /* "vmdk" turned round in small letters: open-vmdk has not finished the file */
@@ -311,6 +312,7 @@ VixError link_close(struct link *l, struct err *err)
         }
         free(l->extents[i].real_path);
     }
+    grain_cache_free(l->table_cache);
     store_close(l->store);
     descriptor_free(l->desc);
     (void)pthread_mutex_destroy(&l->meta_lock);

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/config.h"
+#include "vmdk/grain_tables.h"
 #include "vmdk/link.h"
 #include "vmdk/sparse_header.h"
 
@@ -195,6 +196,11 @@ static VixError open_store(struct opening *o, struct err *err)
     return o->line->name != NULL ? find_and_open_file(o, err) : VIX_OK;
 }
 
+static uint64_t table_cache_bytes(void)
+{
+    return config_number(CONFIG_TABLE_CACHE_MIB, DEFAULT_TABLE_CACHE_MIB, 1, 1024) << 20;
+}
+
 static VixError open_extent(struct opening *o, struct err *err)
 {
     extent_open_func *open_extent_of_type = extent_noaccess_open;
@@ -214,7 +220,8 @@ static VixError open_extent(struct opening *o, struct err *err)
         .nsectors = o->line->nsectors,
         .offset_sectors = o->line->offset,
         .writable = o->writable,
-        .table_cache_bytes = config_number(CONFIG_TABLE_CACHE_MIB, DEFAULT_TABLE_CACHE_MIB, 1, 1024) << 20,
+        .table_cache_bytes = table_cache_bytes(),
+        .table_cache = o->l->table_cache,
         .level = o->tuning != NULL ? o->tuning->level : 0,
         .threads = o->tuning != NULL ? o->tuning->threads : 0,
         .salvage = (o->l->flags & CHAIN_SALVAGE) != 0,
@@ -289,7 +296,7 @@ VixError link_open_extents(struct link *l, const struct chain_tuning *tuning, st
     uint64_t sector = 0;
 
     l->extents = alloc_array(d->extent_count, sizeof *l->extents, err);
-    if (l->extents == NULL) {
+    if (l->extents == NULL || grain_cache_new(4, table_cache_bytes(), &l->table_cache, err) != VIX_OK) {
         return VIX_E_OUT_OF_MEMORY;
     }
     for (size_t i = 0; i < d->extent_count; i++) {

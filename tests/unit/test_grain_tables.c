@@ -60,18 +60,29 @@ static void file_init(struct file *f, unsigned width)
     }
 }
 
-static struct grain_tables *make(struct file *f, unsigned pages)
+static uint64_t bytes_of(unsigned pages, unsigned width)
+{
+    return pages * ((uint64_t)GRAIN_PAGE_ENTRIES * width + sizeof(struct grain_page));
+}
+
+static struct grain_tables *make_in(struct file *f, struct grain_cache *cache, unsigned pages)
 {
     struct grain_tables *t = NULL;
     struct grain_tables_params p = {
         .entry_count = NENTRIES,
         .width = f->width,
-        .cache_bytes = pages * ((uint64_t)GRAIN_PAGE_ENTRIES * f->width + sizeof(struct grain_page)),
+        .cache = cache,
+        .cache_bytes = bytes_of(pages, f->width),
         .load = load,
         .ctx = f,
     };
     assert_int_equal(grain_tables_new(&p, &t, NULL), VIX_OK);
     return t;
+}
+
+static struct grain_tables *make(struct file *f, unsigned pages)
+{
+    return make_in(f, NULL, pages);
 }
 
 /* Writes a snapshot into the file, as an extent does. */
@@ -107,7 +118,7 @@ static void entries_are_those_of_the_file_whatever_was_evicted(void **state)
             assert_int_equal(grain_tables_get(t, i, &v, NULL), VIX_OK);
             assert_true(v == expected);
         }
-        assert_true(t->npages <= min_u64(pages, NPAGES - 1));
+        assert_true(t->cache->npages <= min_u64(pages, NPAGES - 1));
         grain_tables_free(t);
         free(f.bytes);
     }
@@ -125,13 +136,13 @@ static void page_is_loaded_once_and_zeros_take_no_memory(void **state)
     assert_false(grain_tables_peek(t, first, &v));
     assert_int_equal(grain_tables_get(t, first + 5, &v, NULL), VIX_OK);
     assert_int_equal(v, 0);
-    assert_int_equal(t->npages, 0);
+    assert_int_equal(t->cache->npages, 0);
     assert_true(grain_tables_peek(t, first, &v));
     assert_int_equal(grain_tables_known_zeros(t, first), GRAIN_PAGE_ENTRIES);
     assert_int_equal(grain_tables_known_zeros(t, first + GRAIN_PAGE_ENTRIES - 1), 1);
     assert_int_equal(grain_tables_get(t, 3, &v, NULL), VIX_OK);
     assert_int_equal(grain_tables_get(t, 4, &v, NULL), VIX_OK);
-    assert_int_equal(t->npages, 1);
+    assert_int_equal(t->cache->npages, 1);
     assert_int_equal(atomic_load(&f.loads), 2);
     grain_tables_free(t);
     free(f.bytes);
@@ -382,6 +393,109 @@ static void threads_never_see_a_foreign_entry(void **state)
     free(f.bytes);
 }
 
+/* ---- tables that share a cache ---- */
+
+#define SHARERS 3u
+
+struct sharer {
+    struct file f[SHARERS];
+    struct grain_tables *t[SHARERS];
+    struct grain_cache *cache;
+    atomic_uint wrong;
+};
+
+/* The entries of each file are its own. */
+static uint32_t shared_entry(unsigned k, uint64_t i)
+{
+    return (uint32_t)(i * SHARERS + k + 5);
+}
+
+static void sharers_init(struct sharer *s, unsigned pages)
+{
+    memset(s, 0, sizeof *s);
+    assert_int_equal(grain_cache_new(4, bytes_of(pages, 4), &s->cache, NULL), VIX_OK);
+    for (unsigned k = 0; k < SHARERS; k++) {
+        file_init(&s->f[k], 4);
+        for (uint64_t i = 0; i < NENTRIES; i++) {
+            put_le32(s->f[k].bytes + i * 4, shared_entry(k, i));
+        }
+        s->t[k] = make_in(&s->f[k], s->cache, 0);
+    }
+}
+
+static void sharers_done(struct sharer *s)
+{
+    for (unsigned k = 0; k < SHARERS; k++) {
+        grain_tables_free(s->t[k]);
+        free(s->f[k].bytes);
+    }
+    grain_cache_free(s->cache);
+}
+
+static void *read_all(void *ctx)
+{
+    struct sharer *s = ctx;
+    uint64_t seed = (uintptr_t)&seed;
+
+    for (unsigned n = 0; n < 20000; n++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t i = (seed >> 20) % NENTRIES, value = 0, more = 1;
+        unsigned k = (unsigned)(seed >> 60) % SHARERS;
+        bool good = grain_tables_get(s->t[k], i, &value, NULL) == VIX_OK && value == shared_entry(k, i);
+        if (grain_tables_match(s->t[k], i, 1, value, SHARERS, &more)) {
+            good = good && more == 1;
+        }
+        atomic_fetch_add(&s->wrong, !good);
+    }
+    return NULL;
+}
+
+static void tables_share_a_cache(void **state)
+{
+    struct sharer s;
+
+    (void)state;
+    sharers_init(&s, 4);
+    (void)read_all(&s);
+    assert_int_equal(s.wrong, 0);
+    assert_in_range(s.cache->npages, 1, 4);
+
+    /* changed pages of one are not taken for another, and what is written back is its own */
+    assert_int_equal(grain_tables_set(s.t[1], 7, 1, shared_entry(1, 7), 0, NULL), VIX_OK);
+    assert_int_equal(write_back(s.t[0], &s.f[0]), 0);
+    (void)read_all(&s);
+    assert_int_equal(write_back(s.t[1], &s.f[1]), 1);
+    (void)read_all(&s);
+
+    /* the pages of tables that are gone are used by others, changed or not */
+    assert_int_equal(grain_tables_touch(s.t[2], 0, NENTRIES, NULL), VIX_OK);
+    size_t pages = s.cache->npages;
+    grain_tables_free(s.t[2]);
+    s.t[2] = make_in(&s.f[2], s.cache, 0);
+    (void)read_all(&s);
+    assert_int_equal(s.cache->npages, pages);
+    assert_int_equal(s.wrong, 0);
+    sharers_done(&s);
+}
+
+static void threads_share_a_cache(void **state)
+{
+    struct sharer s;
+    pthread_t id[4];
+
+    (void)state;
+    sharers_init(&s, 3);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&id[i], NULL, read_all, &s), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(id[i], NULL), 0);
+    }
+    assert_int_equal(s.wrong, 0);
+    assert_in_range(s.cache->npages, 1, 3);
+    sharers_done(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +507,8 @@ int main(void)
         cmocka_unit_test(many_entries_are_compared_at_once_within_a_page),
         cmocka_unit_test(too_many_entries_are_refused),
         cmocka_unit_test(threads_never_see_a_foreign_entry),
+        cmocka_unit_test(tables_share_a_cache),
+        cmocka_unit_test(threads_share_a_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
