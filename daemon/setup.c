@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -292,13 +293,32 @@ VixError setup_init(const struct setup_params *p, struct err *err)
 
 /* ---- users ---- */
 
+/** A terminal shows nothing of what is typed while it is off. */
+static void set_echo(bool on)
+{
+    struct termios how;
+
+    if (tcgetattr(STDIN_FILENO, &how) == 0) {
+        how.c_lflag = on ? how.c_lflag | ECHO : how.c_lflag & ~(tcflag_t)ECHO;
+        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &how);
+    }
+}
+
 /** The first line of standard input, to be wiped by the caller. */
 static VixError read_password(char password[PASSWORD_MAX + 2], struct err *err)
 {
-    if (isatty(STDIN_FILENO)) {
-        (void)fputs("Password (it is shown): ", stderr);
+    bool terminal = isatty(STDIN_FILENO);
+
+    if (terminal) {
+        (void)fputs("Password: ", stderr);
+        set_echo(false);
     }
-    if (fgets(password, PASSWORD_MAX + 2, stdin) == NULL) {
+    const char *line = fgets(password, PASSWORD_MAX + 2, stdin);
+    if (terminal) {
+        set_echo(true);
+        (void)fputs("\n", stderr);
+    }
+    if (line == NULL) {
         return err_set(err, VIX_E_INVALID_ARG, "there is no password on standard input");
     }
     size_t len = strcspn(password, "\r\n");

@@ -275,9 +275,9 @@ def readers_who_do_not_read():
 
 def many_silent_connections():
     socks = [socket.create_connection(("127.0.0.1", host.nfc_port), PATIENCE) for _ in range(80)]
-    began = time.monotonic()
-    still_serves()
-    true(time.monotonic() - began < 3, "others wait for %.1f s" % (time.monotonic() - began))
+    link = opened()  # at the first try: they hold nothing that it needs
+    link.write(0, bytes(4096))
+    link.finish()
     for sock in socks:
         sock.close()
 
