@@ -400,9 +400,10 @@ static VixError failure(struct http *h, CURLcode code, struct err *err)
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_PARTIAL_FILE:
-    case CURLE_SEND_FAIL_REWIND:
         return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the connection was lost during a call: %s", h->peer,
                        h->reason);
+    case CURLE_SEND_FAIL_REWIND: /* libcurl would have sent it again by itself */
+        return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the server closed the connection during a call", h->peer);
     default:
         return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: this is not an HTTPS server that can be talked to: %s",
                        h->peer, h->reason);

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -84,8 +85,9 @@ type libVersionBody struct {
 	fault
 }
 
+// The simulator looks at every object for one of its own types; any without properties will do.
 type NfcService struct {
-	Self       ref
+	mo.FileManager
 	mu         sync.Mutex
 	host       string
 	port       int32
@@ -94,8 +96,6 @@ type NfcService struct {
 	version    int32
 	log        *os.File
 }
-
-func (s *NfcService) Reference() ref { return s.Self }
 
 func (s *NfcService) issue(kind string, r ticketReq) (*ticketRes, *soap.Fault) {
 	if simulator.Map.Get(r.Vm) == nil {
@@ -124,7 +124,7 @@ func (s *NfcService) NfcRandomAccessOpenReadonly(r *NfcRandomAccessOpenReadonly)
 	return &openReadonlyBody{(*NfcRandomAccessOpenReadonlyResponse)(t), fault{f}}
 }
 func (s *NfcService) NfcFileManagement(r *NfcFileManagement) soap.HasFault {
-	t, f := s.issue("file", ticketReq{This: r.This, Vm: r.Ds, HostForAccess: r.HostForAccess})
+	t, f := s.issue("rw-store", ticketReq{This: r.This, Vm: r.Ds, HostForAccess: r.HostForAccess})
 	return &fileManagementBody{(*NfcFileManagementResponse)(t), fault{f}}
 }
 func (s *NfcService) NfcGetServerNfcLibVersion(r *NfcGetServerNfcLibVersion) soap.HasFault {
@@ -160,7 +160,7 @@ type enableBody struct {
 }
 
 type authz struct {
-	*simulator.AuthorizationManager
+	simulator.AuthorizationManager
 }
 
 func (a *authz) DisableMethods(r *DisableMethods) soap.HasFault {
@@ -205,10 +205,10 @@ func main() {
 		log.Fatal(err)
 	}
 	// the stock RetrieveInternalContent hands out the moref "NfcService"
-	simulator.Map.Put(&NfcService{Self: ref{Type: "NfcService", Value: "NfcService"}, host: *nhost,
+	simulator.Map.Put(&NfcService{FileManager: mo.FileManager{Self: ref{Type: "NfcService", Value: "NfcService"}}, host: *nhost,
 		port: int32(*nport), thumbprint: *nthumb, service: svc, version: int32(*nver), log: f})
 	am := simulator.Map.Get(*simulator.Map.Get(ref{Type: "ServiceInstance", Value: "ServiceInstance"}).(*simulator.ServiceInstance).Content.AuthorizationManager)
-	simulator.Map.Put(&authz{am.(*simulator.AuthorizationManager)})
+	simulator.Map.Put(&authz{*am.(*simulator.AuthorizationManager)})
 
 	m.Service.Listen = &url.URL{Scheme: "https", Host: *addr, Path: "/sdk", User: url.UserPassword(*user, *pass)}
 	m.Service.TLS = new(tls.Config)

@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The library and the command against govmomi's simulator of vCenter and ESXi, whose tickets the tests' NFC host takes:
+a server that others have written.   simulated.py SIMULATOR"""
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+
+import host
+import nfc
+import tap
+from driving import *
+
+SIZE = 2 * MIB
+
+
+class Simulated(Place):
+    """A simulator with its datastore in the folder, and a host beside it. .soap stands where Place has host."""
+
+    def __init__(self, program, esx):
+        super().__init__(SIZE, vcenter=not esx, tickets="tickets", soap=False)
+        self.host.tickets_file = self.write("tickets", "")
+        self.host.user, self.host.password = "user", "Simulated&-8f41c7"
+        self.write("password", self.host.password + "\n")
+        there = self.host
+        self.process = subprocess.Popen(
+            [program, "-l", "127.0.0.1:0", "-username", there.user, "-password", there.password, "-nfc-host",
+             "" if esx else "127.0.0.1", "-nfc-port", str(there.nfc_port), "-nfc-thumbprint", there.identity.sha1,
+             "-tickets", there.tickets_file] + (["-esx"] if esx else []),
+            env=dict(os.environ, TMPDIR=self.folder), stderr=subprocess.PIPE, text=True)
+        ready = self.process.stderr.readline()
+        there.soap_port = int(re.search(r"127.0.0.1:(\d+)/sdk", ready)[1])
+        pem = ssl.get_server_certificate(("127.0.0.1", there.soap_port))
+        self.thumbprint = nfc.colons(nfc.hashlib.sha1(ssl.PEM_cert_to_DER_cert(pem)))
+        store = [name for name in os.listdir(self.folder) if name.startswith("govcsim-") and "LocalDS_0" in name][0]
+        os.symlink(self.path(store), self.path("LocalDS_0"))
+        self.vm_name = "ha-host_VM0" if esx else "DC0_H0_VM0"
+        self.flat = self.path("LocalDS_0/%s/disk1-flat.vmdk" % self.vm_name)
+        self.disk = "[LocalDS_0] %s/disk1.vmdk" % self.vm_name
+        self.fill()
+
+    def __exit__(self, *fault):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        self.process.stderr.close()
+        super().__exit__(*fault)
+
+    def variables(self, **more):
+        return dict(os.environ, VIXDISK_HOST="127.0.0.1:%d" % self.host.soap_port, VIXDISK_USER=self.host.user,
+                    VIXDISK_PASSWORD_FILE=self.path("password"), VIXDISK_THUMBPRINT=self.thumbprint, **more)
+
+    def run(self, *arguments, **more):
+        return subprocess.run([vixdisk] + [str(word) for word in arguments], env=self.variables(**more), check=True,
+                              capture_output=True, cwd=self.folder, timeout=120).stdout
+
+
+def inventory(place):
+    all = json.loads(place.run("ls", "--json"))
+    vm = [vm for vm in all["vms"] if vm["name"] == place.vm_name][0]
+    place.moref = vm["moref"]
+    assert vm["disks"][0]["filename"] == place.disk and vm["vmx"].endswith(".vmx"), vm
+    assert all["vcenter"] == place.host.vcenter and [d["name"] for d in all["datastores"]] == ["LocalDS_0"], all
+    place.vmx = vm["vmx"]
+    text = place.run("ls").decode()
+    assert place.disk in text and "moref=" + place.moref in text, text
+
+
+def connect(client, **how):
+    there = client.place
+    client.connect(**{"thumbprint": there.thumbprint, "vm": "moref=" + there.moref, **how})
+
+
+def machines(place):
+    """By each way to name one."""
+    file = place.vmx.partition("] ")[2]
+    center = "DC0" if place.host.vcenter else "ha-datacenter"
+    for spec in ("moref=" + place.moref, place.vmx, "%s?dcPath=%s&dsName=LocalDS_0" % (file, center),
+                 "%s/vm/%s" % (center, place.vm_name)):
+        with Driven(place) as client:
+            connect(client, vm=spec, read_only=1)
+            client.want(OK, "open", place.disk, READ_ONLY)
+            assert client.read_all(SIZE, 64) == place.data, spec
+            client.want(OK, "close")
+    with Driven(place) as client:
+        connect(client, vm="moref=vm-99999")
+        client.refused(VM_NOT_FOUND, "open", place.disk, READ_ONLY)
+        client.want(OK, "disconnect")
+        connect(client)
+        client.refused(FILE_NOT_FOUND, "open", "[LocalDS_0] none/none.vmdk", 0,
+                       begins="127.0.0.1:%d: " % place.host.nfc_port)
+
+
+def logins(place):
+    place.write("wrong", "wrong\n")
+    with Driven(place) as client:
+        login = lambda **how: client.login(**{"thumbprint": place.thumbprint, "vm": "moref=" + place.moref, **how})
+        client.refused(HOST_USER_PERMISSIONS, *login(password="wrong"))
+        client.refused(CANNOT_CONNECT, *login(thumbprint="00" * 20))
+        client.want(OK, *login(operation="prepare", last=["backup"]))
+        client.want(OK, *login(operation="end", last=["backup"]))
+        client.want(OK, *login(operation="cleanup", last=["-"]))
+
+
+def reads_and_writes(place):
+    with Driven(place) as client:
+        connect(client, transports="nbdssl:nbd")
+        assert client.want(OK, "open", place.disk, ZLIB) == "nbdssl"
+        assert client.read_all(SIZE) == place.data
+        piece = os.urandom(5 * SECTOR)
+        place.write("piece", piece)
+        client.want(OK, "write", 99, 5, place.path("piece"))
+        client.want(OK, "flush")
+        client.want(OK, "close")
+        data = place.data[:99 * SECTOR] + piece + place.data[104 * SECTOR:]
+        with open(place.flat, "rb") as file:
+            assert file.read() == data
+    place.fill()
+
+
+def converts(place):
+    place.run("convert", "--vm", "moref=" + place.moref, "-t", "streamOptimized", place.disk, "copy.vmdk")
+    place.run("compare", "--vm", "moref=" + place.moref, place.disk, "copy.vmdk")
+
+
+def disks_of_nobody(place):
+    """The simulator makes empty files: what they would hold is not tried."""
+    new = "[LocalDS_0] some/where/n.vmdk"
+    with Driven(place) as client:
+        connect(client)
+        client.want(OK, "create", new, 2048, 7)
+        assert os.path.exists(place.path("LocalDS_0/some/where/n.vmdk"))
+        client.refused(FILE_ALREADY_EXISTS, "create", new, 2048, 7)
+        client.want(OK, "unlink", new)
+        assert not os.path.exists(place.path("LocalDS_0/some/where/n.vmdk"))
+        client.refused(FILE_NOT_FOUND, "unlink", new)
+
+
+def main():
+    for esx in (False, True):
+        kind = "ESXi" if esx else "vCenter"
+        with Simulated(sys.argv[1], esx) as place:
+            for name, test in (("inventory", inventory), ("logins", logins), ("machines by name", machines),
+                               ("reads and writes", reads_and_writes), ("convert and compare", converts),
+                               ("disks that belong to no machine", disks_of_nobody)):
+                tap.check("simulated %s: %s" % (kind, name), test, place)
+    tap.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
