@@ -43,17 +43,21 @@ char *alloc_text_n(const char *text, size_t len, struct err *err)
     return p;
 }
 
+/** Measured first: vasprintf would leave a copy in memory, and the text may be a secret. */
 char *alloc_printf(struct err *err, const char *fmt, ...)
 {
-    char *p = NULL;
     va_list args;
 
     va_start(args, fmt);
-    int n = vasprintf(&p, fmt, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
-    if (n < 0) {
+    char *p = n >= 0 ? malloc((size_t)n + 1) : NULL;
+    if (p == NULL) {
         (void)err_set(err, VIX_E_OUT_OF_MEMORY, "out of memory for a text");
         return NULL;
     }
+    va_start(args, fmt);
+    (void)vsnprintf(p, (size_t)n + 1, fmt, args);
+    va_end(args);
     return p;
 }
