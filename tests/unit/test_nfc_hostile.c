@@ -28,10 +28,16 @@ struct lie {
     size_t cut;                 /* so many bytes are sent after the dialogue; 0: all */
     size_t flip;                /* the byte with this number plus 1 is changed; 0: none */
     uint8_t mask;
-    bool endless; /* the banner never ends */
+    bool endless;  /* the banner never ends */
+    bool old_tls;  /* the first client is told that TLS cannot be agreed upon */
+    bool early_no; /* a write is refused when it begins to come */
 };
 
-static atomic_bool release; /* stalled hosts may go */
+static atomic_bool release;      /* stalled hosts may go */
+static atomic_uint refused_once; /* connections to a host of old TLS */
+
+#define LARGE (64u << 20)
+#define LARGE_FRAGMENTS (LARGE / 65536)
 
 static bool say(struct stream *s, const char *text)
 {
@@ -47,6 +53,12 @@ static bool dialogue_of(struct stream **s, const struct lie *lie)
                                              : "220 host, NFCSSL supported, SHA256 supported\r\n";
 
     while (lie->endless && say(*s, banner)) {
+    }
+    if (lie->old_tls && atomic_fetch_add(&refused_once, 1) == 0) {
+        uint8_t hello[5];
+        (void)(say(*s, banner) && stream_read(*s, hello, sizeof hello, NULL) == VIX_OK &&
+               stream_write(*s, "\x15\x03\x03\x00\x02\x02\x28", 7, NULL) == VIX_OK);
+        return false;
     }
     if (!say(*s, banner) ||
         (lie->tls && tls_server_start(s, lie->other_first ? other_identity : identity, NULL) != VIX_OK)) {
@@ -85,6 +97,29 @@ static bool host_step(struct stream *s, const struct lie *lie, uint8_t *bytes, s
     return stream_write(s, bytes, len, NULL) == VIX_OK && !over;
 }
 
+/** Refuses request 4 while it is coming, takes the rest of it, and answers request 5, a read, in the same way. */
+static void refuse_early(struct stream *s, uint8_t *bytes)
+{
+    static const struct step no[2] = {
+        {'S', MAGIC "01000000 10000000 04000000  63000000 00000000 00000000 08000000 4e6f207370616365", 0, 0},
+        {'S', MAGIC "01000000 10000000 05000000  63000000 00000000 00000000 08000000 4e6f207370616365", 0, 0},
+    };
+    bool good = stream_read(s, bytes, 60 + 512, NULL) == VIX_OK;
+
+    nap(50);
+    good = good && stream_write(s, bytes, step_bytes(&no[0], bytes), NULL) == VIX_OK;
+    nap(50);
+    for (size_t left = LARGE + LARGE_FRAGMENTS * 60 - 60 - 512; good && left > 0;) {
+        size_t n = left < STEP_BYTES_MAX ? left : STEP_BYTES_MAX;
+        good = stream_read(s, bytes, n, NULL) == VIX_OK;
+        left -= n;
+    }
+    if (good && stream_read(s, bytes, 60, NULL) == VIX_OK) {
+        (void)stream_write(s, bytes, step_bytes(&no[1], bytes), NULL);
+        (void)stream_read(s, bytes, 1, NULL); /* until the client goes */
+    }
+}
+
 static void play(struct stream *s, const struct lie *lie)
 {
     const struct step *parts[2] = {classic_80, aio_session};
@@ -95,6 +130,10 @@ static void play(struct stream *s, const struct lie *lie)
 
     for (unsigned part = 0; part < 2; part++) {
         for (const struct step *step = parts[part]; on && step->hex != NULL; step++, number++) {
+            if (lie->early_no && number == 10 + STEP_OPEN_REPLY + 1) {
+                refuse_early(s, bytes);
+                break;
+            }
             bool replaced = number == lie->at;
             size_t len = step_bytes(replaced ? lie->instead : step, bytes);
             on = step->side == 'C' ? stream_read(s, bytes, len, NULL) == VIX_OK
@@ -634,6 +673,50 @@ static void not_taken(void **state)
     free(buf);
 }
 
+/** A write that is refused before all of it was sent: its buffer is not given back before that. */
+static void refused_early(void **state)
+{
+    const struct lie lie = {.at = -1, .early_no = true};
+    uint8_t *buf = calloc(1, LARGE);
+    struct nfc_client *c = NULL;
+    struct nfc_disk_info info;
+    struct liar liar;
+    struct wait w;
+
+    (void)state;
+    start_liar(&liar, &lie);
+    struct nfc_connect how = connect_to_liar(&liar);
+    how.read_timeout_ms = 20000;
+    how.write_timeout_ms = 20000;
+    assert_int_equal(nfc_client_open(&how, &c, &info, &err), VIX_OK);
+    wait_init(&w, true, 0, LARGE, buf);
+    assert_int_equal(nfc_client_submit(c, &w.r, &err), VIX_OK);
+    assert_int_equal(wait_for(&w), VIX_E_DISK_FULL);
+    assert_non_null(strstr(w.why.text, "No space"));
+    assert_int_equal(w.r.host_error, 0x63);
+    free(buf);
+    buf = calloc(1, 512);
+    assert_int_equal(run_io(c, false, 0, 512, buf), VIX_E_DISK_FULL);
+    assert_false(nfc_client_lost(c));
+    nfc_client_close(c);
+    stop_liar(&liar);
+    free(buf);
+}
+
+/** A host whose TLS is of the past is tried a second time, by a new connection, with the same ticket. */
+static void old_tls(void **state)
+{
+    const struct lie lie = {.at = -1, .tls = true, .ssl = true, .old_tls = true};
+    struct outcome out;
+
+    (void)state;
+    atomic_store(&refused_once, 0);
+    run_lie(&lie, &out);
+    assert_int_equal(out.open, VIX_OK);
+    assert_int_equal(out.meta, VIX_OK);
+    assert_int_equal(atomic_load(&refused_once), 2);
+}
+
 /* ---- at every byte ---- */
 
 /** Bytes of a host in the whole session that come before the client closes it. */
@@ -942,6 +1025,8 @@ int main(void)
         cmocka_unit_test(tolerated_answers),
         cmocka_unit_test(stalls),
         cmocka_unit_test(not_taken),
+        cmocka_unit_test(refused_early),
+        cmocka_unit_test(old_tls),
         cmocka_unit_test(cut_hosts),
         cmocka_unit_test(changed_hosts),
         cmocka_unit_test(cut_clients),
