@@ -521,7 +521,7 @@ static void close_with_requests(void **state)
 /** Time-outs of answers count from the request; an idle connection stays. */
 static void time_outs(void **state)
 {
-    const struct nfc_test_knobs knobs = {.delay_ms = 900};
+    const struct nfc_test_knobs knobs = {.delay_ms = 400};
     uint8_t sector[512];
 
     (void)state;
@@ -529,9 +529,9 @@ static void time_outs(void **state)
         struct nfc_test_host h;
         start_host(&h, NULL);
         struct nfc_connect how = connect_params(h.port, ssl != 0);
-        how.read_timeout_ms = 300;
+        how.read_timeout_ms = 250;
         struct nfc_client *c = open_client(&how);
-        nap(1000);
+        nap(700);
         assert_int_equal(run_io(c, false, 0, 512, sector), VIX_OK);
         nfc_client_close(c);
         stop_host(&h);
@@ -543,11 +543,11 @@ static void time_outs(void **state)
     struct nfc_client *c = open_client(&how);
     assert_int_equal(run_io(c, false, 0, 512, sector), VIX_OK);
     nfc_client_close(c);
-    how.read_timeout_ms = 400;
+    how.read_timeout_ms = 150;
     assert_int_equal(open_code(&how), VIX_E_HOST_NETBLKDEV_HANDSHAKE);
     assert_text("time-out");
     how.read_timeout_ms = 20000;
-    how.handshake_timeout_ms = 1000;
+    how.handshake_timeout_ms = 600;
     assert_int_equal(open_code(&how), VIX_E_HOST_NETBLKDEV_HANDSHAKE);
     assert_text("time-out");
     stop_host(&h);
