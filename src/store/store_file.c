@@ -281,14 +281,35 @@ static VixError file_punch(struct store *s, uint64_t off, uint64_t len, struct e
     return failed == 0 ? VIX_OK : file_fail_range(f, errno, "free", off, len, err);
 }
 
+/** How much of the run that was found last lies at off; 0: none. */
+static uint64_t known_data(struct file_store *f, uint64_t off)
+{
+    SCOPED_LOCK(&f->data_lock);
+    return off >= f->data_from && off < f->data_end ? f->data_end - off : 0;
+}
+
+static void know_data(struct file_store *f, uint64_t from, uint64_t end)
+{
+    if (!f->base.writable) {
+        SCOPED_LOCK(&f->data_lock);
+        f->data_from = from;
+        f->data_end = end;
+    }
+}
+
 static VixError file_map(struct store *s, uint64_t off, uint64_t len, struct store_run *ret_run, struct err *err)
 {
     struct file_store *f = file_of(s);
     off_t data = 0;
     off_t end = 0;
     uint64_t size;
-    VixError code = file_size(s, &size, err);
+    uint64_t known = known_data(f, off);
 
+    if (known > 0 && len > 0) {
+        *ret_run = (struct store_run){.len = min_u64(len, known)};
+        return VIX_OK;
+    }
+    VixError code = file_size(s, &size, err);
     if (code != VIX_OK) {
         return code;
     }
@@ -307,7 +328,11 @@ static VixError file_map(struct store *s, uint64_t off, uint64_t len, struct sto
         return VIX_OK;
     }
     end = lseek(f->fd, (off_t)off, SEEK_HOLE);
-    *ret_run = (struct store_run){.len = (uint64_t)end > off && end > 0 ? min_u64(len, (uint64_t)end - off) : len};
+    if (end > (off_t)off) {
+        know_data(f, off, (uint64_t)end);
+        len = min_u64(len, (uint64_t)end - off);
+    }
+    *ret_run = (struct store_run){.len = len};
     return VIX_OK;
 }
 
@@ -421,6 +446,7 @@ static void file_close(struct store *s)
 {
     struct file_store *f = file_of(s);
     (void)close(f->fd);
+    (void)pthread_mutex_destroy(&f->data_lock);
     (void)pthread_rwlock_destroy(&f->block_lock);
     free(s->path);
     free(f);
@@ -470,6 +496,7 @@ VixError file_store_new(int fd, const char *path, const struct stat *st, uint32_
     if (init_block_lock(&f->block_lock) != 0) {
         return err_set(err, VIX_E_OUT_OF_MEMORY, "%s: no memory for a lock", path);
     }
+    (void)pthread_mutex_init(&f->data_lock, NULL);
     f->base = (struct store){
         .ops = &file_ops,
         .path = TAKE_PTR(name),

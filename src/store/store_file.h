@@ -17,6 +17,10 @@ struct file_store {
     /* Only with direct. Shared: writes of whole blocks. Exclusive: reading, changing and writing back a block, and what
      * changes the length. */
     pthread_rwlock_t block_lock;
+    /* Of a file that is only read: the run without a hole that was found last. To find its end costs some file systems
+     * as much as the run is long. */
+    pthread_mutex_t data_lock;
+    uint64_t data_from, data_end;
 };
 
 /* ---- store_local.c, store_rooted.c: where a path leads ---- */

@@ -74,6 +74,49 @@ static VixError try_open(const char *path, uint32_t flags)
     return code;
 }
 
+static void assert_run(struct store *s, uint64_t off, uint64_t len, uint64_t want, bool hole)
+{
+    struct store_run run = {0};
+
+    assert_int_equal(s->ops->map(s, off, len, &run, &err), VIX_OK);
+    assert_int_equal(run.len, want);
+    assert_int_equal(run.hole, hole);
+}
+
+/** A reader's store remembers where data was found last: that must not leak into what lies beside it. */
+static void map_of_a_reader(void **state)
+{
+    enum { MIB = 1 << 20 };
+    struct store *s = NULL;
+    static uint8_t bytes[MIB];
+
+    (void)state;
+    memset(bytes, 7, sizeof bytes);
+    assert_int_equal(fs->ops->create(fs, at("holes"), 0, 0640, &s, &err), VIX_OK);
+    assert_int_equal(store_write(s, bytes, MIB, 0, &err), VIX_OK);
+    assert_int_equal(store_write(s, bytes, MIB, 4 * MIB, &err), VIX_OK);
+    /* a writer makes data of a hole, and sees it at once */
+    assert_run(s, 2 * MIB, MIB, MIB, true);
+    assert_run(s, 4 * MIB, MIB, MIB, false);
+    assert_int_equal(s->ops->punch(s, 4 * MIB + MIB / 2, MIB / 2, &err), VIX_OK);
+    assert_run(s, 4 * MIB, MIB, MIB / 2, false);
+    assert_run(s, 4 * MIB + MIB / 2, MIB / 2, MIB / 2, true);
+    store_close(s);
+
+    assert_int_equal(fs->ops->open(fs, at("holes"), STORE_READ, &s, &err), VIX_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_run(s, 0, 3 * MIB, MIB, false);
+        assert_run(s, 4096, 4096, 4096, false);
+        assert_run(s, MIB - 4096, 8192, 4096, false);
+        assert_run(s, MIB, 4 * MIB, 3 * MIB, true);
+        assert_run(s, 3 * MIB, 4096, 4096, true);
+        assert_run(s, 4 * MIB, MIB, MIB / 2, false);
+        assert_run(s, 4 * MIB + MIB / 2, 10, 10, true);
+    }
+    assert_int_not_equal(s->ops->map(s, 5 * MIB, 1, &(struct store_run){0}, &err), VIX_OK);
+    store_close(s);
+}
+
 static void only_files(void **state)
 {
     (void)state;
@@ -400,6 +443,7 @@ static void full_device(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(map_of_a_reader),
         cmocka_unit_test(only_files),
         cmocka_unit_test(foreign_lock_folder),
         cmocka_unit_test(qemu_writer),
