@@ -441,7 +441,8 @@ typedef union VixDiskLibSpec {
 typedef struct VixDiskLibConnectParams {
     char *vmxSpec; /* "moref=vm-16", or path?dcPath=...&dsName=... */
     char *serverName;
-    char *thumbPrint; /* SHA-1 of the server's certificate, pairs of hex digits with colons */
+    char *thumbPrint; /* SHA-1 or SHA-256 of the server's certificate, pairs of hex digits with colons; NULL: the
+                         chain of the certificate is checked */
     long privateUse;
     VixDiskLibCredType credType;
     VixDiskLibCreds creds;
@@ -556,13 +557,17 @@ VixError VixDiskLib_Cleanup(const VixDiskLibConnectParams *connectParams, uint32
 
 /* ---- connections ---- */
 
-/** Connects; as VixDiskLib_ConnectEx, read-write, without a snapshot, any transport. */
+/** Connects; as VixDiskLib_ConnectEx, read-write, without a snapshot, by nbdssl or nbd. */
 VixError VixDiskLib_Connect(const VixDiskLibConnectParams *connectParams, VixDiskLibConnection *connection);
 
 /** Connects to a server, or to the local host when connectParams is NULL or names no server.
  * @readOnly every disk of this connection is opened read-only. @snapshotRef managed object reference of a snapshot,
  * NULL or empty for none. @transportModes names separated by colons, tried in order at VixDiskLib_Open; NULL for all.
- * @connection set on success, to be given to VixDiskLib_Disconnect; NULL on failure. */
+ * @connection set on success, to be given to VixDiskLib_Disconnect; NULL on failure.
+ * Return: VIX_E_HOST_SERVER_NOT_FOUND for an unknown name, VIX_E_HOST_NETWORK_CONN_REFUSED,
+ * VIX_E_CANNOT_CONNECT_TO_HOST (time-out, TLS, certificate), VIX_E_HOST_SERVER_NOT_AVAILABLE,
+ * VIX_E_HOST_USER_PERMISSIONS for a login that is refused, VIX_E_LOGIN_TYPE_NOT_SUPPORTED, VIX_E_NOT_SUPPORTED for
+ * first-class disks. */
 VixError VixDiskLib_ConnectEx(const VixDiskLibConnectParams *connectParams, Bool readOnly, const char *snapshotRef,
                               const char *transportModes, VixDiskLibConnection *connection);
 
@@ -589,20 +594,26 @@ void VixDiskLib_FreeConnectParams(VixDiskLibConnectParams *connectParams);
 
 /* ---- disks ---- */
 
-/** Makes a new local disk; never replaces a file; leaves nothing behind on failure.
+/** Makes a new disk; never replaces a file; leaves nothing behind on failure. On a datastore it is thin for VMFS_THIN
+ * and the sparse types, thick for the flat ones, and belongs to no virtual machine.
  * Return: VIX_E_FILE_ALREADY_EXISTS; VIX_E_FILE_TOO_BIG if the type or the file system cannot hold the capacity, or for
- * a hosted disk over 2 TB unless the configuration allows it; VIX_E_DISK_FULL; VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT. */
+ * a hosted disk over 2 TB unless the configuration allows it; VIX_E_DISK_FULL; VIX_E_NOT_SUPPORTED for a type that
+ * datastores do not have. */
 VixError VixDiskLib_Create(const VixDiskLibConnection connection, const char *path,
                            const VixDiskLibCreateParams *createParams, VixDiskLibProgressFunc progressFunc,
                            void *progressCallbackData);
 
-/** Makes a child disk (monolithic or split sparse) on top of an open disk. */
+/** Makes a local child disk (monolithic or split sparse) on top of an open disk, local or on a server. */
 VixError VixDiskLib_CreateChild(VixDiskLibHandle diskHandle, const char *childPath, VixDiskLibDiskType diskType,
                                 VixDiskLibProgressFunc progressFunc, void *progressCallbackData);
 
 /** Opens a disk.
  * @path the descriptor or the single file of a local disk, or "[datastore] dir/name.vmdk". @flags
- * VIXDISKLIB_FLAG_OPEN_ bits. @diskHandle set on success, for VixDiskLib_Close; NULL on failure. */
+ * VIXDISKLIB_FLAG_OPEN_ bits. @diskHandle set on success, for VixDiskLib_Close; NULL on failure.
+ * Return, of disks on servers: VIX_E_VM_NOT_FOUND, VIX_E_FILE_NOT_FOUND, VIX_E_FILE_ALREADY_LOCKED,
+ * VIX_E_FILE_ACCESS_ERROR for missing privileges, VIX_E_OUT_OF_MEMORY when the host has no NFC memory left,
+ * VIX_E_HOST_NETBLKDEV_HANDSHAKE when the host does not keep to the protocol; those of VixDiskLib_ConnectEx about the
+ * host that has the disk. */
 VixError VixDiskLib_Open(const VixDiskLibConnection connection, const char *path, uint32 flags,
                          VixDiskLibHandle *diskHandle);
 
@@ -624,7 +635,8 @@ const char *VixDiskLib_GetTransportMode(VixDiskLibHandle diskHandle);
 VixError VixDiskLib_Read(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector, VixDiskLibSectorType numSectors,
                          uint8 *readBuffer);
 
-/** Writes sectors. Return: VIX_E_FILE_READ_ONLY on a handle opened read-only. */
+/** Writes sectors. Return: VIX_E_FILE_READ_ONLY on a handle opened read-only; VIX_E_HOST_TCP_CONN_LOST from then on
+ * when the connection of a disk on a server is lost: reading goes on by a new connection, writing never does. */
 VixError VixDiskLib_Write(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                           VixDiskLibSectorType numSectors, const uint8 *writeBuffer);
 
@@ -659,7 +671,7 @@ VixError VixDiskLib_WriteMetadata(VixDiskLibHandle diskHandle, const char *key, 
  */
 VixError VixDiskLib_GetMetadataKeys(VixDiskLibHandle diskHandle, char *keys, size_t maxLen, size_t *requiredLen);
 
-/** Removes a disk: its extents and its descriptor, not its parents. */
+/** Removes a disk: its extents and its descriptor, not its parents. On a datastore the server does it, in its way. */
 VixError VixDiskLib_Unlink(VixDiskLibConnection connection, const char *path);
 
 /* ---- whole-disk operations ---- */
@@ -668,7 +680,8 @@ VixError VixDiskLib_Unlink(VixDiskLibConnection connection, const char *path);
 VixError VixDiskLib_Grow(VixDiskLibConnection connection, const char *path, VixDiskLibSectorType capacity,
                          Bool updateGeometry, VixDiskLibProgressFunc progressFunc, void *progressCallbackData);
 
-/** Gives the space of grains that are all zero back to the file system. */
+/** Gives the space of grains that are all zero back to the file system. Local disks only, as VixDiskLib_Defragment,
+ * Rename, CheckRepair and Reparent: VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT. */
 VixError VixDiskLib_Shrink(VixDiskLibHandle diskHandle, VixDiskLibProgressFunc progressFunc,
                            void *progressCallbackData);
 
@@ -679,22 +692,26 @@ VixError VixDiskLib_Defragment(VixDiskLibHandle diskHandle, VixDiskLibProgressFu
 /** Renames a local disk with all its files. */
 VixError VixDiskLib_Rename(const char *srcFileName, const char *dstFileName);
 
-/** Copies a disk. The chain of the source is flattened; the capacity is the source's.
+/** Copies a disk: between local files, to, from and between servers. The chain of the source is flattened; the capacity
+ * is the source's. A clone on a server is thin for VMFS_THIN, else thick (without vixCreateParams: as the source); an
+ * existing disk there is removed before the copy begins.
  * @overWrite replaces an existing destination; else VIX_E_FILE_ALREADY_EXISTS. */
 VixError VixDiskLib_Clone(const VixDiskLibConnection dstConnection, const char *dstPath,
                           const VixDiskLibConnection srcConnection, const char *srcPath,
                           const VixDiskLibCreateParams *vixCreateParams, VixDiskLibProgressFunc progressFunc,
                           void *progressCallbackData, Bool overWrite);
 
-/** The bytes that a clone of the given type needs. VIXDISKLIB_DISK_UNKNOWN: the type of the source. */
+/** The bytes that a clone of the given type needs. VIXDISKLIB_DISK_UNKNOWN: the type of the source. Of a disk on a
+ * server what is allocated counts, without a look at the data. */
 VixError VixDiskLib_SpaceNeededForClone(VixDiskLibHandle diskHandle, VixDiskLibDiskType cloneDiskType,
                                         uint64 *spaceNeeded);
 
 /** Whether VixDiskLib_Attach of these two would work; VIX_OK, or what is in the way. */
 VixError VixDiskLib_IsAttachPossible(VixDiskLibHandle parent, VixDiskLibHandle child);
 
-/** Puts an open child on top of an open parent. The child's handle then is the chain; the parent's handle is gone,
- * whatever is returned. */
+/** Puts an open local child on top of an open parent, local or on a server. The child's handle then is the chain; the
+ * parent's handle is gone, whatever is returned. The connection of a parent on a server may be ended while the child is
+ * open. */
 VixError VixDiskLib_Attach(VixDiskLibHandle parent, VixDiskLibHandle child);
 
 /** Checks a disk. Return: VIX_OK if it is sound or was repaired; VIX_E_DISK_NEEDSREPAIR, VIX_E_DISK_CANTREPAIR. */

@@ -151,11 +151,11 @@ typedef struct {
 
 /** Details of an open disk; one piece of memory, freed by VixDiskLibExt_FreeDetails. */
 typedef struct {
-    const char *format;    /* "vmdk" or "raw" */
+    const char *format;    /* "vmdk" or "raw"; of a disk on a server only this and the capacity are known */
     uint64 capacity;       /* sectors */
     uint64 allocatedBytes; /* space that all files of the chain take */
     uint32 numLinks;
-    const VixDiskLibExt_Link *links; /* [0]: top; none for raw */
+    const VixDiskLibExt_Link *links; /* [0]: top; none for raw and on servers */
 } VixDiskLibExt_Details;
 
 VixError VixDiskLibExt_GetDetails(VixDiskLibHandle diskHandle, VixDiskLibExt_Details **details);

@@ -415,13 +415,28 @@ def children(place):
     del place.host.database["longContentID"]
 
 
+def leaving(place):
+    """A program that ends the library while things are open: everything is closed and logged out."""
+    with Driven(place) as client:
+        client.connect()
+        client.want(OK, "open", DISK, READ_ONLY)
+        client.want(OK, "onto", place.path("child2.vmdk"))
+        client.want(OK, "disconnect")
+        client.connect(transports="nbdssl")
+        client.want(OK, "open", DISK, 0)
+    assert not place.host.cookies
+    time.sleep(0.2)
+    assert all(log[-1][0] == "end" for log in place.host.nfc_logs()), place.host.nfc_logs()
+
+
 TESTS = [("lists of transports, and the lines that programs read", lists_of_transports), ("what a disk tells", facts),
          ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
          ("hosts that lie", hosts_that_lie), ("hosts that stall", hosts_that_stall),
          ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
          ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", session_expires),
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),
-         ("clones that fail leave nothing", half_made_clones), ("a local child on a remote disk", children)]
+         ("clones that fail leave nothing", half_made_clones), ("a local child on a remote disk", children),
+         ("leaving with everything open", leaving)]
 
 
 def main():
