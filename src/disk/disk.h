@@ -83,10 +83,17 @@ struct disk {
     bool writable;
     bool ordered;             /* writes must come in ascending order: never handed to several threads */
     bool sequential;          /* a pipe: reads must come in ascending order */
+    bool remote;              /* a disk of a server, whatever way leads to it */
     bool starts;              /* ops.start is there; else requests in the background are done by the pool */
     unsigned busy_pieces;     /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */
     struct disk_async *async; /* made at the first asynchronous request; disk_async.c's own */
 };
+
+/** Whether d is a disk of a server. */
+static inline bool disk_is_remote(const struct disk *d)
+{
+    return d->remote;
+}
 
 /** Opens a local VMDK. @open_flags VIXDISKLIB_FLAG_OPEN_ bits (compression is ignored here). Paths outside the folder
  * are followed where the configuration says so. */

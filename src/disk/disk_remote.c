@@ -450,6 +450,7 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
         .path = path,
         .capacity = info->capacity / SECTOR_SIZE,
         .writable = params->queue.writable,
+        .remote = true,
         .starts = true,
         .busy_pieces = BUSY_PIECES,
     };
@@ -461,21 +462,21 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
     return VIX_OK;
 }
 
-bool disk_is_remote(const struct disk *d)
+static bool is_nfc(const struct disk *d)
 {
     return d->ops == &nbd_ops || d->ops == &nbdssl_ops;
 }
 
 void *disk_remote_ctx(const struct disk *d)
 {
-    return disk_is_remote(d) ? ((const struct disk_remote *)d)->params.queue.ctx : NULL;
+    return is_nfc(d) ? ((const struct disk_remote *)d)->params.queue.ctx : NULL;
 }
 
 void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out)
 {
     *ret_in = 0;
     *ret_out = 0;
-    if (disk_is_remote(d)) {
+    if (is_nfc(d)) {
         queue_traffic(remote_of(d)->queue, ret_in, ret_out);
     }
 }

@@ -51,9 +51,6 @@ const char *remote_peer(const struct remote *r);
 const struct vim_about *remote_about(const struct remote *r);
 bool remote_is_vcenter(const struct remote *r);
 
-/** Whether d is a disk of remote_open. */
-bool disk_is_remote(const struct disk *d);
-
 /** Bytes on the wire of a remote disk so far. */
 void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out);
 

@@ -20,6 +20,7 @@ struct store;
 #define STORE_UNBUFFERED (1u << 1) /* past the page cache where it can be; the store bounces what is not aligned */
 #define STORE_LOCK (1u << 2) /* take the lock: exclusive with STORE_WRITE, else shared; VIX_E_FILE_ALREADY_LOCKED */
 #define STORE_DEVICE_OK (1u << 3) /* a block device will do too; otherwise only a regular file */
+#define STORE_CLAIM (1u << 4)     /* nobody else may hold the device (mounted, LVM), also when it is only read */
 
 /** A run of a file that is data or a hole. */
 struct store_run {

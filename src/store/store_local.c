@@ -53,13 +53,13 @@ static int open_flags(uint32_t flags)
 {
     int how = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
-    if ((flags & STORE_WRITE) == 0) {
-        return how | O_RDONLY;
-    }
-    if ((flags & STORE_DEVICE_OK) != 0 && (flags & STORE_LOCK) != 0) {
+    uint32_t writer = STORE_WRITE | STORE_LOCK;
+    bool claim = (flags & STORE_CLAIM) != 0 || (flags & writer) == writer;
+
+    if ((flags & STORE_DEVICE_OK) != 0 && claim) {
         how |= O_EXCL; /* a block device that is mounted or claimed: EBUSY. Of a file it means nothing. */
     }
-    return how | O_RDWR;
+    return how | ((flags & STORE_WRITE) != 0 ? O_RDWR : O_RDONLY);
 }
 
 /** Opens a name, with everything that an open of names below a folder needs. */
