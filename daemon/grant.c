@@ -11,6 +11,7 @@
 #include "daemon/host.h"
 #include "daemon/inventory.h"
 #include "daemon/log.h"
+#include "daemon/test_tickets.h"
 #include "ops/ops.h"
 #include "vmdk/create.h"
 
@@ -49,6 +50,9 @@ static VixError take_ticket(void *ctx, const char *session_id, const char *servi
     }
     grant->peer = alloc_text(peer, err);
     VixError code = grant->peer != NULL ? client->admit(client, err) : VIX_E_OUT_OF_MEMORY;
+    if (code == VIX_OK && client->host->test_tickets != NULL) {
+        code = test_tickets_read(client->host, err);
+    }
     if (code == VIX_OK) {
         code = tickets_take(client->host->tickets, session_id, &grant->scope, err);
     }

@@ -20,6 +20,7 @@ struct host {
     char thumbprint[THUMBPRINT_TEXT_MAX]; /* SHA-1, as tickets tell it */
     uint16_t port, nfc_port;              /* as bound */
     struct nfc_test_knobs knobs;          /* zeros, but in tests */
+    const char *test_tickets;             /* a file, NULL but in tests */
 };
 
 /** A connection of NFC as the disks see it. */

@@ -25,6 +25,7 @@ enum option_id {
     OPT_HASH_PASSWORD,
     OPT_CHECK,
     OPT_TEST_KNOB,
+    OPT_TEST_TICKETS,
     OPT_VERSION,
     OPT_HELP,
 };
@@ -41,6 +42,7 @@ static const struct option options[] = {
     {"hash-password", no_argument, NULL, OPT_HASH_PASSWORD},
     {"check", no_argument, NULL, OPT_CHECK},
     {"test-knob", required_argument, NULL, OPT_TEST_KNOB},
+    {"test-tickets", required_argument, NULL, OPT_TEST_TICKETS},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
@@ -64,7 +66,8 @@ static const char help[] =
     "  --read-only         the new user may only read\n"
     "  --hash-password     prints the hash of the password on standard input\n"
     "  --check             reads the configuration and opens what it names\n"
-    "  --test-knob NAME[=N]  for tests of clients: act as an older host, or do something wrong\n";
+    "  --test-knob NAME[=N]  for tests of clients: act as an older host, or do something wrong\n"
+    "  --test-tickets FILE   for tests of clients: take the tickets that a simulator of vSphere writes to FILE\n";
 
 /** The command line, taken apart. */
 struct command {
@@ -73,6 +76,7 @@ struct command {
     bool read_only, hash_password, check, version, help;
     struct setup_params setup;
     struct nfc_test_knobs knobs;
+    const char *test_tickets;
 };
 
 static VixError take_port(const char *text, int *ret_port, struct err *err)
@@ -119,6 +123,9 @@ static VixError take_option(struct command *c, int option, const char *value, st
         return VIX_OK;
     case OPT_TEST_KNOB:
         return knobs_set(&c->knobs, value, err);
+    case OPT_TEST_TICKETS:
+        c->test_tickets = value;
+        return VIX_OK;
     case OPT_VERSION:
         c->version = true;
         return VIX_OK;
@@ -166,7 +173,7 @@ static VixError run(const struct command *c, struct err *err)
         return setup_add_user(c->config, c->add_user, c->read_only, err);
     }
     host_log_begin();
-    return c->check ? serve_check(c->config, err) : serve(c->config, &c->knobs, err);
+    return c->check ? serve_check(c->config, err) : serve(c->config, &c->knobs, c->test_tickets, err);
 }
 
 int main(int argc, char **argv)

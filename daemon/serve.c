@@ -234,9 +234,9 @@ static void block_signals(sigset_t *signals)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-VixError serve(const char *config_path, const struct nfc_test_knobs *knobs, struct err *err)
+VixError serve(const char *config_path, const struct nfc_test_knobs *knobs, const char *test_tickets, struct err *err)
 {
-    struct start s = {.host = {.knobs = *knobs}, .https_fd = -1, .nfc_fd = -1};
+    struct start s = {.host = {.knobs = *knobs, .test_tickets = test_tickets}, .https_fd = -1, .nfc_fd = -1};
     sigset_t signals;
 
     block_signals(&signals);

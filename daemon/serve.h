@@ -5,8 +5,8 @@
 
 #include "nfc/server.h"
 
-/** Runs until SIGTERM or SIGINT. @knobs zeros, but in tests. */
-VixError serve(const char *config_path, const struct nfc_test_knobs *knobs, struct err *err);
+/** Runs until SIGTERM or SIGINT. @knobs zeros, but in tests; @test_tickets as in struct host. */
+VixError serve(const char *config_path, const struct nfc_test_knobs *knobs, const char *test_tickets, struct err *err);
 
 /** Reads the configuration and opens what it names, without serving. */
 VixError serve_check(const char *config_path, struct err *err);

@@ -96,6 +96,24 @@ static struct ticket *choose_slot(struct tickets *t, uint64_t now)
     return oldest;
 }
 
+VixError tickets_add(struct tickets *t, const char *id, struct ticket_scope *scope, struct err *err)
+{
+    if (strlen(id) != TICKET_ID_LEN) {
+        ticket_scope_done(scope);
+        return err_set(err, VIX_E_INVALID_ARG, "a ticket of %zu characters, allowed: %u", strlen(id), TICKET_ID_LEN);
+    }
+    SCOPED_LOCK(&t->lock);
+    uint64_t now = now_ms();
+    struct ticket *slot = choose_slot(t, now);
+    slot->used = true;
+    slot->number = ++t->issued;
+    slot->expires_ms = now + t->life_ms;
+    slot->scope = *scope;
+    memcpy(slot->id, id, sizeof slot->id);
+    *scope = (struct ticket_scope){0};
+    return VIX_OK;
+}
+
 VixError tickets_issue(struct tickets *t, struct ticket_scope *scope, char *ret_id, struct err *err)
 {
     unsigned char r[16];
@@ -105,19 +123,10 @@ VixError tickets_issue(struct tickets *t, struct ticket_scope *scope, char *ret_
         ticket_scope_done(scope);
         return code;
     }
-    SCOPED_LOCK(&t->lock);
-    uint64_t now = now_ms();
-    struct ticket *slot = choose_slot(t, now);
-    slot->used = true;
-    slot->number = ++t->issued;
-    slot->expires_ms = now + t->life_ms;
-    slot->scope = *scope;
-    (void)snprintf(slot->id, sizeof slot->id, "52%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+    (void)snprintf(ret_id, TICKET_ID_LEN + 1, "52%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
                    r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
-    memcpy(ret_id, slot->id, sizeof slot->id);
-    *scope = (struct ticket_scope){0};
     explicit_bzero(r, sizeof r);
-    return VIX_OK;
+    return tickets_add(t, ret_id, scope, err);
 }
 
 VixError tickets_take(struct tickets *t, const char *id, struct ticket_scope *ret_scope, struct err *err)

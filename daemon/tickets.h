@@ -40,6 +40,9 @@ void tickets_free(struct tickets *t); /* NULL is harmless */
  * @ret_id TICKET_ID_LEN + 1 bytes, to be wiped by the caller. */
 VixError tickets_issue(struct tickets *t, struct ticket_scope *scope, char *ret_id, struct err *err);
 
+/** As tickets_issue, of an id that somebody else has made: VIX_E_INVALID_ARG if it is not TICKET_ID_LEN long. */
+VixError tickets_add(struct tickets *t, const char *id, struct ticket_scope *scope, struct err *err);
+
 /** Takes a ticket: it is gone. The scope is the caller's. VIX_E_HOST_USER_PERMISSIONS, which does not tell whether it
  * is used, expired or was never given out. */
 VixError tickets_take(struct tickets *t, const char *id, struct ticket_scope *ret_scope, struct err *err);

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The library and the command against govmomi's simulator of vCenter and ESXi, whose tickets the tests' NFC host takes:
-a server that others have written.   simulated.py SIMULATOR"""
+"""The library and the command against govmomi's simulator of vCenter and ESXi, a server that others have written. Its
+tickets are taken by the tests' NFC host, then by vixdiskd, over the simulator's datastore.   simulated.py SIMULATOR"""
 import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,12 +22,16 @@ SIZE = 2 * MIB
 class Simulated(Place):
     """A simulator with its datastore in the folder, and a host beside it. .soap stands where Place has host."""
 
-    def __init__(self, program, esx):
+    def __init__(self, program, esx, vixdiskd=False):
         super().__init__(SIZE, vcenter=not esx, tickets="tickets", soap=False)
+        self.daemon = None
         self.host.tickets_file = self.write("tickets", "")
         self.host.user, self.host.password = "user", "Simulated&-8f41c7"
         self.write("password", self.host.password + "\n")
         there = self.host
+        if vixdiskd:
+            there.stop()
+            self.prepare_daemon()
         self.process = subprocess.Popen(
             [program, "-l", "127.0.0.1:0", "-username", there.user, "-password", there.password, "-nfc-host",
              "" if esx else "127.0.0.1", "-nfc-port", str(there.nfc_port), "-nfc-thumbprint", there.identity.sha1,
@@ -41,9 +46,51 @@ class Simulated(Place):
         self.vm_name = "ha-host_VM0" if esx else "DC0_H0_VM0"
         self.flat = self.path("LocalDS_0/%s/disk1-flat.vmdk" % self.vm_name)
         self.disk = "[LocalDS_0] %s/disk1.vmdk" % self.vm_name
-        self.fill()
+        if vixdiskd:
+            self.start_daemon()
+        else:
+            self.fill()
+
+    def prepare_daemon(self):
+        """A certificate, and a port that is free now: the simulator tells both before the host can start."""
+        text = subprocess.run([build + "/daemon/vixdiskd", "--init", self.path("host")], check=True, text=True,
+                              capture_output=True).stdout
+        self.host.identity.sha1 = re.search(r"Thumbprint: (\S+)", text)[1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.host.nfc_port = free.getsockname()[1]
+
+    def start_daemon(self):
+        """vixdiskd over the simulator's datastore, with a real disk in it."""
+        self.write("image", self.data)
+        for name in (self.flat, self.flat.replace("-flat", "")):
+            os.unlink(name)
+        self.run("convert", "-q", "-f", "raw", "-t", "vmfs", "image", self.flat.replace("-flat", ""))
+        config = self.write("host/host.conf", """[server]
+listen = 127.0.0.1
+port = 0
+nfc-port = %d
+certificate = certificate.pem
+key = key.pem
+[datastore LocalDS_0]
+path = %s
+writable = yes
+""" % (self.host.nfc_port, os.path.realpath(self.path("LocalDS_0"))))
+        self.daemon = subprocess.Popen([build + "/daemon/vixdiskd", "--config", config, "--test-tickets",
+                                        self.host.tickets_file], stderr=subprocess.PIPE, text=True)
+        for line in self.daemon.stderr:
+            if "vixdiskd: ready" in line:
+                return
+        raise AssertionError("vixdiskd does not start")
+
+    def stop_daemon(self):
+        self.daemon.send_signal(signal.SIGTERM)
+        self.daemon.stderr.read()
+        assert self.daemon.wait(30) == 0
 
     def __exit__(self, *fault):
+        if self.daemon is not None:
+            self.stop_daemon()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)
         self.process.stderr.close()
@@ -121,6 +168,14 @@ def reads_and_writes(place):
     place.fill()
 
 
+def by_nbd(place):
+    with Driven(place) as client:
+        connect(client, transports="nbd", read_only=1)
+        assert client.want(OK, "open", place.disk, SKIPZ | READ_ONLY) == "nbd"
+        assert client.read_all(SIZE) == place.data
+        client.want(OK, "close")
+
+
 def converts(place):
     place.run("convert", "--vm", "moref=" + place.moref, "-t", "streamOptimized", place.disk, "copy.vmdk")
     place.run("compare", "--vm", "moref=" + place.moref, place.disk, "copy.vmdk")
@@ -147,6 +202,10 @@ def main():
                                ("reads and writes", reads_and_writes), ("convert and compare", converts),
                                ("disks that belong to no machine", disks_of_nobody)):
                 tap.check("simulated %s: %s" % (kind, name), test, place)
+        with Simulated(sys.argv[1], esx, vixdiskd=True) as place:
+            for name, test in (("inventory", inventory), ("machines by name", machines), ("nbd", by_nbd),
+                               ("reads and writes", reads_and_writes), ("convert and compare", converts)):
+                tap.check("simulated %s and vixdiskd: %s" % (kind, name), test, place)
     tap.end()
 
 
