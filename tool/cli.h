@@ -210,6 +210,9 @@ int cli_connect_server(struct cli *cli);
 /** The connection that a path belongs to. Returns as cli_start. */
 int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection);
 
+/** Whether a machine is named, whose disks can be opened. -1 to go on, or the status of a mistake. */
+int need_machine(const struct cli *cli);
+
 /** The VIXDISKLIB_FLAG_OPEN_COMPRESSION_ of the command line. -1 to go on, or the status of a mistake. */
 int compression_flags(const struct cli *cli, uint32 *ret_flags);
 

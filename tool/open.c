@@ -151,6 +151,9 @@ int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32
     VixDiskLibConnection connection = NULL;
     uint32 compression = 0;
     int status = compression_flags(cli, &compression);
+    if (status < 0 && remote) {
+        status = need_machine(cli);
+    }
     if (status < 0) {
         status = cli_connect_for(cli, path, &connection);
     }

@@ -369,6 +369,15 @@ int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret
     return status;
 }
 
+int need_machine(const struct cli *cli)
+{
+    if (option_or(cli->common.remote.vm, "VIXDISK_VM") != NULL) {
+        return -1;
+    }
+    return usage_error(cli,
+                       "the virtual machine that has the disk is missing: --vm moref=... ('vixdisk ls' lists them)");
+}
+
 int compression_flags(const struct cli *cli, uint32 *ret_flags)
 {
     static const struct {

@@ -72,6 +72,8 @@ def options(place):
     refused(place, 2, usage, "info", "--host", "127.0.0.1", DISK, variables={})
     refused(place, 2, usage, "info", "--host", "127.0.0.1", "--user", "x", DISK, variables={}, start_new_session=True)
     refused(place, 2, r"vixdisk: ls: the server is missing: .*", "ls", variables={})
+    refused(place, 2, r"vixdisk: info: the virtual machine .* is missing: --vm .*", "info", DISK,
+            variables=server_of(place, VIXDISK_VM=None))
     refused(place, 1, r"vixdisk: info: none: VIX_E_FILE_NOT_FOUND \(4\): .*", "info", *line, "--password-file", "none", DISK,
             variables={})
     refused(place, 1, r"vixdisk: info: \[store\] vm1/disk.vmdk: VIX_E_INVALID_ARG \(3\): .*needs a connection to a server.*",
