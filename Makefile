@@ -6,14 +6,15 @@
 #   make check           install what is missing, run every test
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=200] kill the command at random moments, look at what is left
-#   make bench           [ROW=NAME...] compare the speed with qemu-img
+#   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
+#   make curve           how times grow with capacity and grains; draws bench/curve.svg
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check lint soak bench install clean
+.PHONY: all build demo check lint soak bench bench-build curve install clean
 
 all: build
 
@@ -41,12 +42,17 @@ soak:
 	@$(MAKE) --no-print-directory build
 	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),200)
 
-bench:
+bench-build:
 	@scripts/setup bench
 	@$(MAKE) --no-print-directory build
 	@meson setup --reconfigure $(B) >/dev/null
 	@ninja -C $(B)
-	@bench/run.py --build $(B) $(foreach row,$(ROW),--row $(row))
+
+bench: bench-build
+	@PYTHONDONTWRITEBYTECODE=1 bench/run.py --build $(B) $(foreach row,$(ROW),--row $(row))
+
+curve: bench-build
+	@PYTHONDONTWRITEBYTECODE=1 bench/curve.py --build $(B) --svg bench/curve.svg
 
 install: $(B)/build.ninja
 	meson configure $(B) -Dprefix=$(abspath $(PREFIX))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs a command and writes how long it took and its peak of resident memory to a file descriptor.
+/* Runs a command and writes how long it took, its peak of resident memory and the time that it had of processors to a
+ * file descriptor.
  *
  * Linux carries the peak of a process over exec: a child started by a large interpreter has the interpreter's peak.
  * This program is small, so that what it starts shows its own.
  *
- * usage: run_child FD COMMAND [ARGUMENT...]     writes "SECONDS KIB\n"; ends with the command's status */
+ * usage: run_child FD COMMAND [ARGUMENT...]     writes "SECONDS KIB CPU-SECONDS\n"; ends with its status */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -44,7 +45,9 @@ int main(int argc, char **argv)
         perror("wait4");
         return 125;
     }
-    if (dprintf(fd, "%.6f %ld\n", now() - start, usage.ru_maxrss) < 0) {
+    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    if (dprintf(fd, "%.6f %ld %.6f\n", now() - start, usage.ru_maxrss, cpu) < 0) {
         return 125;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
