@@ -195,14 +195,17 @@ static VixError tell_info(struct nfc_host_disk *d, struct nfc_host_disk_info *re
     return VIX_OK;
 }
 
+/** A client that makes a disk beside its place writes to it by its temporary name; nobody reads a disk by that. */
 static VixError open_path(const struct ticket_scope *scope, const char *path, uint32_t flags, const char *name,
                           struct disk **ret_disk, struct err *err)
 {
+    const struct chain_tuning tuning = {.unfinished =
+                                            (flags & NFC_OPEN_READ_ONLY) == 0 && scope->kind == TICKET_DATASTORE};
     uint32_t how = 0;
 
     how |= (flags & NFC_OPEN_READ_ONLY) != 0 ? VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0;
     how |= (flags & NFC_OPEN_CHAIN) == 0 ? VIXDISKLIB_FLAG_OPEN_SINGLE_LINK : 0;
-    VixError code = disk_open_local(scope->ds->fs, path, how, NULL, ret_disk, err);
+    VixError code = disk_open_local(scope->ds->fs, path, how, &tuning, ret_disk, err);
     if (code == VIX_OK && (*ret_disk)->ordered) {
         (void)disk_close(*ret_disk, NULL);
         return err_set(err, VIX_E_NOT_SUPPORTED, "%.300s: is of a type that is written in one go only", name);
@@ -323,6 +326,15 @@ static VixError host_meta_keys(struct nfc_host_disk *d, char **ret_keys, size_t 
 
 /* ---- new disks ---- */
 
+VixError host_check_disk_name(const struct datastore *ds, const char *path, struct err *err)
+{
+    return !text_ends_with(path, ".vmdk") || is_part_of_disk(path)
+               ? err_set(err, VIX_E_FILE_NAME_INVALID,
+                         "[%s] %.300s: a disk's name ends in .vmdk, and is not that of a part of a disk", ds->name,
+                         path)
+               : VIX_OK;
+}
+
 VixError host_create_disk(const struct datastore *ds, const char *path, VixDiskLibDiskType type,
                           VixDiskLibAdapterType adapter, uint32_t hw_version, uint64_t capacity, struct err *err)
 {
@@ -338,11 +350,12 @@ VixError host_create_disk(const struct datastore *ds, const char *path, VixDiskL
     if (rooted == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (!text_ends_with(path, ".vmdk") || is_part_of_disk(path) || hw_version > UINT16_MAX) {
-        return err_set(err, VIX_E_FILE_NAME_INVALID,
-                       "[%s] %.300s: a disk's name ends in .vmdk, and is not that of a part of a disk", ds->name, path);
+    VixError code = host_check_disk_name(ds, path, err);
+    if (code == VIX_OK && hw_version > UINT16_MAX) {
+        code = err_set(err, VIX_E_INVALID_ARG, "[%s] %.300s: a hardware version of %u cannot be: the most is %u",
+                       ds->name, path, hw_version, UINT16_MAX);
     }
-    return vmdk_create(ds->fs, rooted, &p, NULL, NULL, err);
+    return code == VIX_OK ? vmdk_create(ds->fs, rooted, &p, NULL, NULL, err) : code;
 }
 
 static VixError host_create(void *ctx, struct nfc_host_grant *grant, const char *name, uint32_t type, uint32_t adapter,

@@ -33,7 +33,10 @@ struct host_client {
 /** The host's end of NFC: what tickets allow, and disks of datastores. The host there is a struct host_client. */
 extern const struct nfc_host_ops host_nfc_ops;
 
-/** Makes a disk at "[ds] vm/x.vmdk"; the path was parsed. VIX_E_FILE_NAME_INVALID for names that no disk has. */
+/** VIX_E_FILE_NAME_INVALID for names that no disk has. */
+VixError host_check_disk_name(const struct datastore *ds, const char *path, struct err *err);
+
+/** Makes a disk at "[ds] vm/x.vmdk"; the path was parsed. */
 VixError host_create_disk(const struct datastore *ds, const char *path, VixDiskLibDiskType type,
                           VixDiskLibAdapterType adapter, uint32_t hw_version, uint64_t capacity, struct err *err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Disks and folders made, grown and removed by SOAP. They are done when the call returns: the task that it gives has
- * ended already. */
+/* Disks and folders made, moved, grown and removed by SOAP. They are done when the call returns: the task that it gives
+ * has ended already. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,14 +27,15 @@ static void target_done(struct target *t)
     free(t->rooted);
 }
 
-/** The place that argument name tells; false with the fault set: the user may not change it, or it cannot be. */
-static bool take_target(struct call *c, struct target *t)
+/** The place that an argument tells; false with the fault set: the user may not change it, or it cannot be. */
+static bool take_target(struct call *c, const char *argument, struct target *t)
 {
+    const char *name = call_text(c, argument);
     struct err err;
 
     err_init(&err);
     *t = (struct target){0};
-    VixError code = datastore_parse(&c->host->stores, call_text(c, "name"), &t->ds, &t->path, &err);
+    VixError code = datastore_parse(&c->host->stores, name, &t->ds, &t->path, &err);
     if (code != VIX_OK) {
         call_fault(c, code == VIX_E_INVALID_ARG ? "InvalidDatastorePath" : fault_of_code(code), "%s", err.text);
         return false;
@@ -43,7 +44,7 @@ static bool take_target(struct call *c, struct target *t)
     if (t->rooted == NULL) {
         c->out.failed = true;
     } else if (t->path[0] == '\0') {
-        call_fault(c, "InvalidDatastorePath", "%.300s: names no file", call_text(c, "name"));
+        call_fault(c, "InvalidDatastorePath", "%.300s: names no file", name);
     } else if (!t->ds->writable || c->session.user->read_only) {
         call_no_permission(c, "Datastore", t->ds->moref, "Datastore.FileManagement",
                            c->session.user->read_only ? "the user may only read" : "the datastore is only read here");
@@ -128,7 +129,7 @@ void call_create_virtual_disk(struct call *c)
     struct target t;
     struct err err;
 
-    if (take_target(c, &t)) {
+    if (take_target(c, "name", &t)) {
         err_init(&err);
         VixError code = create(c, &t, &err);
         answer_task(c, &t, code, &err);
@@ -136,7 +137,7 @@ void call_create_virtual_disk(struct call *c)
     }
 }
 
-/* ---- removing and growing ---- */
+/* ---- removing, moving, growing ---- */
 
 static VixError check_disk(const struct target *t, struct err *err)
 {
@@ -145,7 +146,8 @@ static VixError check_disk(const struct target *t, struct err *err)
                                     : VIX_OK;
 }
 
-static VixError delete (const struct target *t, struct err *err)
+/** What goes from its name must not be what another disk is based on. */
+static VixError check_no_parent(const struct target *t, struct err *err)
 {
     CLEANUP_FREE char *child = NULL;
     VixError code = check_disk(t, err);
@@ -156,6 +158,13 @@ static VixError delete (const struct target *t, struct err *err)
     if (code == VIX_OK && child != NULL) {
         code = err_set(err, VIX_E_OBJECT_IS_BUSY, "[%s] %.300s: is the parent of another disk", t->ds->name, t->path);
     }
+    return code;
+}
+
+static VixError delete (const struct target *t, struct err *err)
+{
+    VixError code = check_no_parent(t, err);
+
     return code == VIX_OK ? ops_unlink(t->ds->fs, t->rooted, err) : code;
 }
 
@@ -164,12 +173,44 @@ void call_delete_virtual_disk(struct call *c)
     struct target t;
     struct err err;
 
-    if (take_target(c, &t)) {
+    if (take_target(c, "name", &t)) {
         err_init(&err);
         VixError code = delete (&t, &err);
         answer_task(c, &t, code, &err);
         target_done(&t);
     }
+}
+
+/** As vCenter does, a disk that is there is not replaced, whatever argument force says. */
+static VixError move(const struct target *from, const struct target *to, struct err *err)
+{
+    VixError code = check_no_parent(from, err);
+
+    if (code == VIX_OK && from->ds != to->ds) {
+        code = err_set(err, VIX_E_NOT_SUPPORTED, "[%s] %.300s: is moved within its datastore only", from->ds->name,
+                       from->path);
+    }
+    if (code == VIX_OK) {
+        code = host_check_disk_name(to->ds, to->path, err);
+    }
+    return code == VIX_OK ? ops_rename(from->ds->fs, from->rooted, to->rooted, err) : code;
+}
+
+void call_move_virtual_disk(struct call *c)
+{
+    struct target from, to;
+    struct err err;
+
+    if (!take_target(c, "sourceName", &from)) {
+        return;
+    }
+    if (take_target(c, "destName", &to)) {
+        err_init(&err);
+        VixError code = move(&from, &to, &err);
+        answer_task(c, &from, code, &err);
+        target_done(&to);
+    }
+    target_done(&from);
 }
 
 static VixError extend(const struct call *c, const struct target *t, struct err *err)
@@ -191,7 +232,7 @@ void call_extend_virtual_disk(struct call *c)
     struct target t;
     struct err err;
 
-    if (take_target(c, &t)) {
+    if (take_target(c, "name", &t)) {
         err_init(&err);
         VixError code = extend(c, &t, &err);
         answer_task(c, &t, code, &err);
@@ -206,7 +247,7 @@ void call_make_directory(struct call *c)
     struct target t;
     struct err err;
 
-    if (!take_target(c, &t)) {
+    if (!take_target(c, "name", &t)) {
         return;
     }
     err_init(&err);

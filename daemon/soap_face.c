@@ -52,6 +52,7 @@ static const struct method methods[] = {
     {"DisableMethods", "AuthorizationManager", REF_AUTHORIZATION_MANAGER, false, call_change_methods},
     {"CreateVirtualDisk_Task", "VirtualDiskManager", REF_DISK_MANAGER, false, call_create_virtual_disk},
     {"DeleteVirtualDisk_Task", "VirtualDiskManager", REF_DISK_MANAGER, false, call_delete_virtual_disk},
+    {"MoveVirtualDisk_Task", "VirtualDiskManager", REF_DISK_MANAGER, false, call_move_virtual_disk},
     {"ExtendVirtualDisk_Task", "VirtualDiskManager", REF_DISK_MANAGER, false, call_extend_virtual_disk},
     {"MakeDirectory", "FileManager", REF_FILE_MANAGER, false, call_make_directory},
 };

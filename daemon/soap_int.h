@@ -97,6 +97,7 @@ void call_no_transfers(struct call *c);
 /* soap_disk.c */
 void call_create_virtual_disk(struct call *c);
 void call_delete_virtual_disk(struct call *c);
+void call_move_virtual_disk(struct call *c);
 void call_extend_virtual_disk(struct call *c);
 void call_make_directory(struct call *c);
 

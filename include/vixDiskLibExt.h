@@ -100,7 +100,8 @@ VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *child
 
 /** As VixDiskLibExt_Convert, to a local path or a disk on the datastore of a connection to a server. There diskType
  * VMFS_THIN and the sparse types make a thin disk, others a thick one; with keepExisting the disk that is there is
- * written over (targetIsZero: it reads as zeros already), else it is made, with overwrite after an old one is removed.
+ * written over (targetIsZero: it reads as zeros already), else it is made, with overwrite in the place of an old one as
+ * VixDiskLib_Clone does it.
  * @flags compression of the way to the server, VIXDISKLIB_FLAG_OPEN_COMPRESSION_. */
 VixError VixDiskLibExt_ConvertTo(VixDiskLibHandle src, VixDiskLibConnection dstConnection, const char *dstPath,
                                  uint32 flags, const VixDiskLibExt_ConvertParams *params,

@@ -123,7 +123,7 @@ struct server_copy {
     uint32_t flags; /* VIXDISKLIB_FLAG_OPEN_, compression */
     VixDiskLibDiskType type;
     VixDiskLibAdapterType adapter; /* 0: the source's */
-    bool overwrite;                /* an old disk is removed first */
+    bool overwrite;                /* an old disk stays until the new one is complete */
     bool keep_existing;            /* the disk that is there is written over */
     bool target_is_zero;           /* and it reads as zeros */
     unsigned threads;

@@ -2,12 +2,10 @@
 /* Copying disks. */
 #include "api/api.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "api/progress.h"
 #include "base/config.h"
-#include "base/log.h"
 #include "ops/ops.h"
 #include "store/store.h"
 #include "vmdk/create.h"
@@ -82,93 +80,6 @@ VixError check_is_not_source(struct disk *src, const char *dst_path, struct err 
     return same ? err_set(err, VIX_E_INVALID_ARG, "%s: is a file of the source, which cannot be the target too",
                           dst_path)
                 : VIX_OK;
-}
-
-/* ---- to a server ---- */
-
-/** A disk cannot be copied onto itself; two names of one server or disk are not seen through: the host's lock is left
- * for them. */
-static VixError check_is_other_disk(const struct disk *src, const struct connection *from,
-                                    const struct server_copy *copy, struct err *err)
-{
-    bool same = from->remote != NULL && strcmp(remote_peer(from->remote), remote_peer(copy->to->remote)) == 0 &&
-                strcmp(src->path, copy->path) == 0;
-    return same ? err_set(err, VIX_E_INVALID_ARG, "%s: is the source, which cannot be the target too", copy->path)
-                : VIX_OK;
-}
-
-static VixError adapter_of(struct disk *src, VixDiskLibAdapterType *ret_adapter, struct err *err)
-{
-    struct disk_info info;
-
-    if (*ret_adapter != VIXDISKLIB_ADAPTER_UNKNOWN && *ret_adapter != 0) {
-        return VIX_OK;
-    }
-    VixError code = src->ops->info(src, &info, err);
-    if (code == VIX_OK) {
-        *ret_adapter = info.info.adapterType;
-        disk_info_done(&info);
-    }
-    return code;
-}
-
-static VixError fill_and_close(struct disk *src, struct disk *dst, bool dst_is_zero, unsigned threads,
-                               struct ops_progress progress, struct err *err)
-{
-    VixError code = ops_copy_into(src, dst, dst_is_zero, threads, progress, err);
-    VixError closed = disk_close(dst, code == VIX_OK ? err : NULL); /* only the first reason is told */
-
-    return code == VIX_OK ? closed : code;
-}
-
-static VixError copy_over(struct disk *src, const struct server_copy *copy, struct ops_progress progress,
-                          struct err *err)
-{
-    struct disk *dst = NULL;
-    VixError code = open_on(copy->to, copy->path, copy->flags, &dst, err);
-
-    return code == VIX_OK ? fill_and_close(src, dst, copy->target_is_zero, copy->threads, progress, err) : code;
-}
-
-static VixError copy_to_new(struct disk *src, const struct server_copy *copy, struct ops_progress progress,
-                            struct err *err)
-{
-    struct remote *r = copy->to->remote;
-    struct create_params p = {.type = copy->type, .adapter = copy->adapter, .capacity = src->capacity};
-    struct disk *dst = NULL;
-    VixError code = adapter_of(src, &p.adapter, err);
-
-    if (code == VIX_OK) {
-        code = remote_create(r, copy->path, &p, copy->overwrite, err);
-    }
-    if (code != VIX_OK) {
-        return code;
-    }
-    code = remote_open_new(r, copy->path, p.capacity, copy->flags, &dst, err);
-    if (code == VIX_OK) {
-        code = fill_and_close(src, dst, true, copy->threads, progress, err);
-    }
-    if (code != VIX_OK && remote_unlink(r, copy->path, NULL) != VIX_OK) {
-        log_news("%s: what was made of it could not be removed", copy->path);
-    }
-    return code;
-}
-
-VixError copy_to_server(struct disk *src, const struct connection *from, const struct server_copy *copy,
-                        struct ops_progress progress, struct err *err)
-{
-    VixError code = remote_path_check(copy->to->remote, copy->path, err);
-
-    if (code == VIX_OK) {
-        code = check_is_other_disk(src, from, copy, err);
-    }
-    if (code == VIX_OK && (copy->flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY) != 0) {
-        code = err_set(err, VIX_E_INVALID_ARG, "%s: flags 0x%" PRIx32 " ask for reading only", copy->path, copy->flags);
-    }
-    if (code != VIX_OK) {
-        return code;
-    }
-    return copy->keep_existing ? copy_over(src, copy, progress, err) : copy_to_new(src, copy, progress, err);
 }
 
 /* ---- Clone ---- */

@@ -293,7 +293,7 @@ VixError VixDiskLib_Create(const VixDiskLibConnection connection, const char *pa
         code = read_create_params(createParams, &p, &call.err);
     }
     if (code == VIX_OK) {
-        code = c->remote != NULL ? remote_create(c->remote, path, &p, false, &call.err)
+        code = c->remote != NULL ? remote_create(c->remote, path, &p, &call.err)
                                  : vmdk_create(store_fs_local(), path, &p, progress_percent, &progress, &call.err);
     }
     progress_end(&progress, code);

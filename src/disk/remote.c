@@ -363,8 +363,7 @@ static VixError make_folder_of(struct remote *r, const char *path, struct err *e
     return code == VIX_E_FILE_ALREADY_EXISTS ? VIX_OK : code;
 }
 
-VixError remote_create(struct remote *r, const char *path, const struct create_params *params, bool overwrite,
-                       struct err *err)
+VixError remote_create(struct remote *r, const char *path, const struct create_params *params, struct err *err)
 {
     const char *word = NULL;
     uint64_t bytes = 0;
@@ -380,10 +379,6 @@ VixError remote_create(struct remote *r, const char *path, const struct create_p
         code =
             err_set(err, VIX_E_INVALID_ARG, "%s: a capacity of %" PRIu64 " sectors cannot be", path, params->capacity);
     }
-    if (code == VIX_OK && overwrite) {
-        code = vim_delete_disk(r->session, path, err);
-        code = code == VIX_E_FILE_NOT_FOUND ? VIX_OK : code;
-    }
     if (code == VIX_OK) {
         code = make_folder_of(r, path, err);
     }
@@ -398,6 +393,19 @@ VixError remote_unlink(struct remote *r, const char *path, struct err *err)
         code = remote_path_check(r, path, err);
     }
     return code == VIX_OK ? vim_delete_disk(r->session, path, err) : code;
+}
+
+VixError remote_move(struct remote *r, const char *from, const char *to, struct err *err)
+{
+    VixError code = check_writable(r, err);
+
+    if (code == VIX_OK) {
+        code = remote_path_check(r, from, err);
+    }
+    if (code == VIX_OK) {
+        code = remote_path_check(r, to, err);
+    }
+    return code == VIX_OK ? vim_move_disk(r->session, from, to, err) : code;
 }
 
 VixError remote_grow(struct remote *r, const char *path, uint64_t capacity, struct err *err)

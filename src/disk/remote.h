@@ -68,11 +68,11 @@ VixError remote_end_access(const struct remote_params *params, const char *ident
 VixError remote_cleanup(const struct remote_params *params, struct err *err);
 
 /** A new disk on a datastore, to be the target of a clone. Types VMFS_FLAT, VMFS_THIN and what stands for them
- * (monolithic flat: thick; sparse, stream: thin); VIX_E_NOT_SUPPORTED for others. Overwrite removes an old one first.
- */
-VixError remote_create(struct remote *r, const char *path, const struct create_params *params, bool overwrite,
-                       struct err *err);
+ * (monolithic flat: thick; sparse, stream: thin); VIX_E_NOT_SUPPORTED for others, VIX_E_FILE_ALREADY_EXISTS. */
+VixError remote_create(struct remote *r, const char *path, const struct create_params *params, struct err *err);
 VixError remote_unlink(struct remote *r, const char *path, struct err *err);
+/** Gives a disk that is not open another name; VIX_E_FILE_ALREADY_EXISTS if it is taken. */
+VixError remote_move(struct remote *r, const char *from, const char *to, struct err *err);
 VixError remote_grow(struct remote *r, const char *path, uint64_t capacity, struct err *err); /* sectors */
 
 /** For `vixdisk ls`. */

@@ -67,6 +67,30 @@ VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *er
     return code == VIX_OK ? vim_call_task(s, &call, err) : code;
 }
 
+VixError vim_move_disk(struct vim_session *s, const char *from, const char *to, struct err *err)
+{
+    struct vim_call call;
+    CLEANUP_FREE char *from_datacenter = NULL;
+    CLEANUP_FREE char *to_datacenter = NULL;
+    VixError code = datacenter_of(s, from, &from_datacenter, err);
+
+    if (code == VIX_OK) {
+        code = datacenter_of(s, to, &to_datacenter, err);
+    }
+    if (code == VIX_OK) {
+        code = vim_call_service(s, "MoveVirtualDisk_Task", VIM_VIRTUAL_DISK_MANAGER, &call, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    xml_element(&call.text, "sourceName", from);
+    xml_reference(&call.text, "sourceDatacenter", "Datacenter", from_datacenter);
+    xml_element(&call.text, "destName", to);
+    xml_reference(&call.text, "destDatacenter", "Datacenter", to_datacenter);
+    xml_element_bool(&call.text, "force", false);
+    return vim_call_task(s, &call, err);
+}
+
 VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capacity, struct err *err)
 {
     struct vim_call call;

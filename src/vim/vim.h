@@ -120,6 +120,8 @@ VixError vim_enable_methods(struct vim_session *s, const char *vm, const char *i
 VixError vim_create_disk(struct vim_session *s, const char *path, const char *disk_type, const char *adapter,
                          uint64_t capacity, struct err *err);
 VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *err);
+/** Another name; VIX_E_FILE_ALREADY_EXISTS if it is taken, VIX_E_NOT_SUPPORTED of servers that do not know the call. */
+VixError vim_move_disk(struct vim_session *s, const char *from, const char *to, struct err *err);
 VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capacity, struct err *err);
 VixError vim_make_folder(struct vim_session *s, const char *path, struct err *err); /* with those above it */
 

@@ -380,6 +380,61 @@ def half_made_clones(place):
         assert not [name for name in os.listdir(place.folder) if name.startswith("e")], os.listdir(place.folder)
 
 
+def overwrites(place):
+    """The old disk stays until the new one is complete, whatever fails."""
+    there, target = place.host, "[store] over/a.vmdk"
+    old, new = sample(2 * MIB, 78), sample(3 * MIB, 79)
+    make_local(place, "old.vmdk", "monolithicSparse", old)
+    make_local(place, "new.vmdk", "monolithicSparse", new)
+
+    def there_is(data):
+        """The disk, and nothing beside it."""
+        assert os.listdir(place.path("store/over")) == ["a-flat.vmdk"], os.listdir(place.path("store/over"))
+        assert place.flat_of("over/a-flat.vmdk") == data
+
+    def calls():
+        return [entry[1].replace("VirtualDisk_Task", "") for entry in there.transcript if entry[1].endswith("Disk_Task")]
+
+    over = ("clone", target, place.path("new.vmdk"), 7, 1, "to")
+    with Driven(place, "vixdisk.nfc.requestKiB = 64\n") as client:
+        client.connect()
+        client.want(OK, "clone", target, place.path("old.vmdk"), 7, 1, "to")
+        assert calls() == ["Create"], calls()  # there was none
+        there_is(old)
+        cut_after(place, 5)
+        client.want(CONN_LOST, *over)
+        there_is(old)
+        there.hook = None
+        there.refusals = {("MoveVirtualDisk_Task", None): "MethodNotFound"}
+        before = len(there.nfc_logs())
+        client.refused(NOT_SUPPORTED, *over, begins="the old disk is left as it is, ", sentence="MethodNotFound")
+        assert len(there.nfc_logs()) == before
+        there_is(old)
+        there.refusals = {("DeleteVirtualDisk_Task", target): "FileLocked"}
+        client.refused(FILE_ALREADY_LOCKED, *over)
+        there_is(old)
+        there.refusals = {("DeleteVirtualDisk_Task", target): "SystemError"}
+        text = client.refused(1, *over, begins="the new disk is complete and is [store] over/a.part-",
+                              sentence="SystemError")
+        part = re.search(r"over/a\.part-[0-9a-f]{8}", text)[0]
+        assert place.flat_of(part + "-flat.vmdk") == new and place.flat_of("over/a-flat.vmdk") == old
+        client.want(OK, "unlink", "[store] %s.vmdk" % part)
+        there_is(old)
+        there.refusals = {("MoveVirtualDisk_Task", target): "NoDiskSpace"}
+        text = client.refused(8, *over, begins="the old disk is removed; the new one is complete, ",
+                              sentence="NoDiskSpace")
+        part = re.search(r"over/a\.part-[0-9a-f]{8}-?", text)[0]
+        assert os.listdir(place.path("store/over")) == [os.path.basename(part) + "-flat.vmdk"]
+        assert place.flat_of(part + "-flat.vmdk") == new
+        there.refusals = {}
+        client.want(OK, "unlink", "[store] %s.vmdk" % part)
+        client.want(OK, "clone", target, place.path("old.vmdk"), 7, 0, "to")
+        there.transcript.clear()
+        client.want(OK, *over)
+        assert calls() == ["Create", "Create", "Move", "Delete", "Move"], calls()
+        there_is(new)
+
+
 def children(place):
     """A local child on the remote disk: reads fall through, writes go to the child."""
     data = bytearray(place.data)
@@ -435,7 +490,8 @@ TESTS = [("lists of transports, and the lines that programs read", lists_of_tran
          ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
          ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", session_expires),
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),
-         ("clones that fail leave nothing", half_made_clones), ("a local child on a remote disk", children),
+         ("clones that fail leave nothing", half_made_clones), ("clones over a disk", overwrites),
+         ("a local child on a remote disk", children),
          ("leaving with everything open", leaving)]
 
 

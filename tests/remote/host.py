@@ -687,6 +687,7 @@ class Host:
         self.shuffle = False
         self.memory = 0  # reads of more bytes are refused
         self.cut_at = None
+        self.refusals = {}  # by method and a path that it names (None: any), the fault
         with self.lock:
             self.sessions, self.transcript = [], []
             self.cookies.clear()

@@ -84,11 +84,17 @@ class Disks:
     """Mixed into the SOAP face."""
     lock = threading.Lock()
 
-    def place(self, call):
+    def place(self, call, argument="name", datacenter="datacenter"):
         """The file of a path of a datastore, without the end that the kind of file gives it."""
         host = self.server.host
-        store, _, name = text_of(call, "name").partition("]")
-        if host.vcenter and text_of(call, "datacenter") != "datacenter-2":
+        method = call.tag.rpartition("}")[2]
+        refusal = host.refusals.get((method, text_of(call, argument))) or host.refusals.get((method, None))
+        if refusal:
+            if refusal == "MethodNotFound":
+                raise host.fault(refusal)
+            return None, refusal
+        store, _, name = text_of(call, argument).partition("]")
+        if host.vcenter and text_of(call, datacenter) != "datacenter-2":
             return None, "InvalidArgument"
         if store != "[" + host.store or ".." in name:
             return None, "InvalidDatastorePath"
@@ -122,8 +128,8 @@ class Disks:
             file.truncate(int(text_of(spec, "capacityKb")) * 1024)
         return self.task()
 
-    def find(self, call):
-        path, fault = self.place(call)
+    def find(self, call, *arguments):
+        path, fault = self.place(call, *arguments)
         if fault:
             return None, fault
         for name in (path[:-len(".vmdk")] + "-flat.vmdk", path):
@@ -135,6 +141,15 @@ class Disks:
         path, fault = self.find(call)
         if not fault:
             os.unlink(path)
+        return self.task(fault)
+
+    def call_MoveVirtualDisk_Task(self, call):
+        path, fault = self.find(call, "sourceName", "sourceDatacenter")
+        target, wrong = self.place(call, "destName", "destDatacenter")
+        taken = not wrong and self.find(call, "destName", "destDatacenter")[0]
+        fault = fault or wrong or ("FileAlreadyExists" if taken else None)
+        if not fault:
+            os.rename(path, target[:-len(".vmdk")] + ("-flat.vmdk" if path.endswith("-flat.vmdk") else ".vmdk"))
         return self.task(fault)
 
     def call_ExtendVirtualDisk_Task(self, call):

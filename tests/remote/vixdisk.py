@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The command and disks on a server: options, variables, passwords, every sub-command, failures."""
+import glob
 import json
 import os
 import pty
@@ -256,32 +257,49 @@ def failures(place):
     assert not os.path.exists(place.path("store/made/q-flat.vmdk"))
 
 
-def stopping(place):
-    """A signal ends a copy to a server, and what was made is gone."""
-    place.write("in.raw", place.data)
-
+def stop_copy(place, number, pattern, *arguments):
+    """The exit status of a copy to a server that gets a signal once it has written something to a file."""
     def slow(label, data, session):
         if label == "request":
             time.sleep(0.2)
         return data
     place.host.hook = slow
-    process = subprocess.Popen([vixdisk, "convert", "--set", "vixdisk.nfc.requestKiB=64", place.path("in.raw"),
-                                "[store] made/s.vmdk"], env=server_of(place), stderr=subprocess.PIPE)
-    flat = place.path("store/made/s-flat.vmdk")
-    while not os.path.exists(flat) or not any(open(flat, "rb").read()):
+    process = subprocess.Popen([vixdisk, "convert", "--set", "vixdisk.nfc.requestKiB=64", place.path("in.raw"), *arguments],
+                               env=server_of(place), stderr=subprocess.PIPE)
+    while not any(any(open(file, "rb").read()) for file in glob.glob(place.path(pattern))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     place.host.hook = None
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 128 + signal.SIGTERM, (process.returncode, said)
-    assert not os.path.exists(flat), said
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def stopping(place):
+    """A signal ends a copy to a server, and what was made is gone."""
+    place.write("in.raw", place.data)
+    assert stop_copy(place, signal.SIGTERM, "store/made/s-flat.vmdk", "[store] made/s.vmdk") == 128 + signal.SIGTERM
+    assert not os.path.exists(place.path("store/made/s-flat.vmdk"))
+
+
+def stopping_over(place):
+    """A disk that was to be replaced is what it was after a signal; only what kills leaves the half-made one."""
+    over, data = ("--overwrite", "[store] over/s.vmdk"), sample(MIB, 12)
+    place.write("in.raw", data)
+    done(place, "convert", "in.raw", over[1])
+    place.write("in.raw", place.data)
+    for number, status, left in ((signal.SIGTERM, 128 + signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL, 1)):
+        assert stop_copy(place, number, "store/over/s.part-????????-flat.vmdk", *over) == status
+        assert place.flat_of("over/s-flat.vmdk") == data
+        assert len(os.listdir(place.path("store/over"))) == 1 + left, os.listdir(place.path("store/over"))
+    done(place, "convert", "in.raw", *over)
+    assert place.flat_of("over/s-flat.vmdk") == place.data
 
 
 TESTS = [("options", options), ("variables", variables), ("passwords", passwords), ("a cookie", cookie), ("ls", lists),
          ("thumbprint", thumbprints), ("convert and compare", converts), ("progress", progress),
          ("every other command", sub_commands), ("failures and their exit status", failures),
-         ("a signal", stopping)]
+         ("a signal", stopping), ("a signal while a disk is replaced", stopping_over)]
 
 
 def main():

@@ -603,7 +603,65 @@ def disks_are_made_and_removed():
     equal(task("DeleteVirtualDisk_Task", "<name>[datastore1] vm1/vm1-flat.vmdk</name>"), "CannotAccessFile")
 
 
+def move(source, target, force="false"):
+    return task("MoveVirtualDisk_Task", "<sourceName>%s</sourceName><destName>%s</destName><force>%s</force>"
+                % (source, target, force))
+
+
+def disks_are_moved():
+    ticket = '<ds type="Datastore">datastore-1</ds>'
+    os.makedirs(host.at("moved"))
+    at = "[datastore1] moved/%s.vmdk"
+    for name in ("a.part-0123abcd", "b", "sparse"):
+        equal(create(at % name, "sparse2Gb" if name == "sparse" else "thin"), None)
+    half = refused_open(1, vim.ticket("NfcFileManagement", ticket), at % "a.part-0123abcd")
+    true("cut short" in half.text, half.text)
+    link = host.nfc()
+    link.open(vim.ticket("NfcFileManagement", ticket), at % "a.part-0123abcd", write=True)  # whoever makes it writes to it
+    link.write(0, b"m" * MIB)
+    equal(move(at % "a.part-0123abcd", at % "a"), "FileLocked")
+    link.finish()
+    for source, target, fault in (("none", "c", "FileNotFound"), ("b", "a.part-0123abcd", "FileAlreadyExists"),
+                                  ("b", "b-flat", "InvalidDatastorePath"), ("b-flat", "c", "CannotAccessFile"),
+                                  ("b", "none/c", "FileNotFound")):
+        equal(move(at % source, at % target), fault, target)
+    equal(move(at % "b", at % "a.part-0123abcd", "true"), "FileAlreadyExists")
+    equal(move("[datastore1] chain/a.vmdk", at % "c"), "ResourceInUse")
+    soap_refused("InvalidDatastorePath", move, at % "b", "[datastore1] ../c.vmdk")
+    soap_refused("InvalidDatastorePath", move, at % "b", "")
+    reader = host.login("reader", "se cret")
+    soap_refused("NoPermission", reader.call, "MoveVirtualDisk_Task", reader.content["virtualDiskManager"],
+                 "<sourceName>%s</sourceName><destName>%s</destName>" % (at % "b", at % "c"))
+    reader.logout()
+    equal(move(at % "a.part-0123abcd", at % "a"), None)
+    equal(move(at % "sparse", "[datastore1] new/moved.vmdk"), None)
+    equal(sorted(os.listdir(host.at("moved"))), ["a-flat.vmdk", "a.vmdk", "b-flat.vmdk", "b.vmdk"])
+    equal(raw_of(host.at("moved", "a.vmdk")), b"m" * MIB + bytes(MIB))
+    equal(len(raw_of(host.at("new", "moved.vmdk"))), 2 * MIB)
+
+
+VIXDISK = os.environ.get("VIXDISK") or os.path.join(os.path.dirname(diskhost.PROGRAM), "../tool/vixdisk")
+
+
+def copies_replace():
+    """The command replaces a disk here as on a server of VMware."""
+    data = random.Random(6).randbytes(MIB)
+    with open(os.path.join(host.folder, "new.raw"), "wb") as file:
+        file.write(data)
+    with open(os.path.join(host.folder, "password"), "w", encoding="utf-8") as file:
+        file.write(host.password + "\n")
+    run = subprocess.run([VIXDISK, "convert", "--host", "127.0.0.1:%d" % host.port, "--user", "vixdisk",
+                          "--password-file", os.path.join(host.folder, "password"), "--thumbprint", host.thumbprint,
+                          "--overwrite", os.path.join(host.folder, "new.raw"), "[datastore1] moved/a.vmdk"],
+                         capture_output=True, text=True, timeout=120)
+    equal(run.returncode, 0, run.stderr)
+    equal(raw_of(host.at("moved", "a.vmdk")), data)
+    equal(sorted(os.listdir(host.at("moved"))), ["a-flat.vmdk", "a.vmdk", "b-flat.vmdk", "b.vmdk"])
+
+
 tap.check("disks are made, written, grown and removed; folders are made", disks_are_made_and_removed)
+tap.check("disks are moved", disks_are_moved)
+tap.check("a copy replaces a disk", copies_replace)
 
 
 # ---- the end, and the log ----
