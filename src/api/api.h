@@ -67,6 +67,9 @@ VixError call_end(struct api_call *call, VixError code);
 /** As call_end, for an answer that is a code but no failure (a size query): nothing is sent to *warn*. */
 VixError call_end_quietly(struct api_call *call, VixError code);
 
+/** As call_end, for a failure that call_report has told already. */
+VixError call_end_reported(struct api_call *call, VixError code);
+
 /** The code for a handle that could not be pinned, with its sentence. */
 VixError call_bad_handle(struct api_call *call, enum handle_kind kind, const void *handle, VixError code);
 
@@ -93,9 +96,9 @@ VixError call_take_disk(struct api_call *call, VixDiskLibHandle handle, struct s
 /* ---- connect.c, disk.c, init.c for one another ---- */
 
 /** Closes the disk of a slot taken by handle_close_begin, gives the slot back. A failure is reported under name.
- * VIX_E_OBJECT_IS_BUSY: requests are in flight and this thread, being in a completion callback, cannot wait; the handle
- * is valid again. */
-VixError disk_close_slot(struct slot *slot, const char *name);
+ * *ret_closed false: requests are in flight and this thread, being in a completion callback, cannot wait
+ * (VIX_E_OBJECT_IS_BUSY); the handle is valid again. */
+VixError disk_close_slot(struct slot *slot, const char *name, bool *ret_closed);
 
 /** Closes the disks of a connection taken by handle_close_begin, and ends it; VIX_E_OBJECT_IS_BUSY as disk_close_slot.
  */

@@ -201,6 +201,11 @@ VixError call_end_quietly(struct api_call *call, VixError code)
     return leave(call, code);
 }
 
+VixError call_end_reported(struct api_call *call, VixError code)
+{
+    return leave(call, code);
+}
+
 const char *call_last_detail(void)
 {
     return last_detail;

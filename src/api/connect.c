@@ -425,8 +425,9 @@ VixError connection_close_slot(struct slot *slot, const char *name)
         if (handle_close_begin(HANDLE_DISK, disk, &disk_slot) != VIX_OK) {
             continue;
         }
-        VixError code = disk_close_slot(disk_slot, name);
-        if (code == VIX_E_OBJECT_IS_BUSY) {
+        bool closed;
+        VixError code = disk_close_slot(disk_slot, name, &closed);
+        if (!closed) {
             handle_reopen(slot);
             return code;
         }
@@ -456,36 +457,44 @@ VixError VixDiskLib_Disconnect(VixDiskLibConnection connection)
     if (code != VIX_OK) {
         return call_end(&call, call_bad_handle(&call, HANDLE_CONNECTION, connection, code));
     }
-    return call_end_quietly(&call, connection_close_slot(slot, __func__));
+    return call_end_reported(&call, connection_close_slot(slot, __func__));
 }
 
 /* ---- calls that matter on servers only ---- */
 
 typedef VixError access_func(const struct remote_params *params, const char *identity, struct err *err);
 
-static VixError cleanup(const struct remote_params *params, const char *identity, struct err *err)
+/** How to reach the server of a call that does something to a virtual machine. *ret_local: there is none to reach, and
+ * nothing to do on the local host. */
+static VixError begin_on_machine(struct api_call *call, const char *name, const VixDiskLibConnectParams *params,
+                                 VixDiskLibConnectParams *p, struct remote_params *ret_to, bool *ret_local)
 {
-    (void)identity;
-    return remote_cleanup(params, err);
+    VixError code = call_on_library(call, name, NULL);
+
+    *ret_local = true;
+    if (code != VIX_OK) {
+        return code;
+    }
+    read_params(p, params);
+    if (!is_set(p->serverName)) {
+        return check_local(p, &call->err);
+    }
+    *ret_local = false;
+    return read_server(p, ret_to, &call->err);
 }
 
-/** Does something to a virtual machine of a server, and nothing on the local host. */
 static VixError on_machine(const char *name, const VixDiskLibConnectParams *params, const char *identity,
                            access_func *func)
 {
     struct api_call call;
     VixDiskLibConnectParams p;
     struct remote_params to;
-    VixError code = call_on_library(&call, name, NULL);
+    bool local;
+    VixError code = begin_on_machine(&call, name, params, &p, &to, &local);
 
-    if (code != VIX_OK) {
+    if (local) {
         return call_end(&call, code);
     }
-    read_params(&p, params);
-    if (!is_set(p.serverName)) {
-        return call_end(&call, check_local(&p, &call.err));
-    }
-    code = read_server(&p, &to, &call.err);
     if (code == VIX_OK && identity != NULL && strlen(identity) > IDENTITY_MAX) {
         code = err_set(&call.err, VIX_E_INVALID_ARG, "an identity of %zu characters: the most is %u", strlen(identity),
                        IDENTITY_MAX);
@@ -506,15 +515,24 @@ VixError VixDiskLib_EndAccess(const VixDiskLibConnectParams *connectParams, cons
 
 VixError VixDiskLib_Cleanup(const VixDiskLibConnectParams *connectParams, uint32 *numCleanedUp, uint32 *numRemaining)
 {
-    VixError code = on_machine(__func__, connectParams, NULL, cleanup);
+    struct api_call call;
+    VixDiskLibConnectParams p;
+    struct remote_params to;
+    bool local;
+    uint32_t cleaned = 0;
+    uint32_t remaining = 0;
+    VixError code = begin_on_machine(&call, __func__, connectParams, &p, &to, &local);
 
+    if (code == VIX_OK && !local) {
+        code = remote_cleanup(&to, &cleaned, &remaining, &call.err);
+    }
     if (code == VIX_OK && numCleanedUp != NULL) {
-        *numCleanedUp = 0;
+        *numCleanedUp = cleaned;
     }
     if (code == VIX_OK && numRemaining != NULL) {
-        *numRemaining = 0;
+        *numRemaining = remaining;
     }
-    return code;
+    return call_end(&call, code);
 }
 
 /* ---- parameters that the library allocates ---- */

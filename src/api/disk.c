@@ -199,13 +199,14 @@ VixError VixDiskLibExt_OpenRawStream(VixDiskLibConnection connection, int fd, Vi
     return open_disk(__func__, connection, &how, diskHandle);
 }
 
-VixError disk_close_slot(struct slot *slot, const char *name)
+VixError disk_close_slot(struct slot *slot, const char *name, bool *ret_closed)
 {
     struct disk *d = slot->object;
     struct err err;
 
     err_init(&err);
     VixError code = disk_wait(d, &err);
+    *ret_closed = code == VIX_OK;
     if (code != VIX_OK) {
         call_report(name, d->path, code, &err);
         handle_reopen(slot);
@@ -230,7 +231,8 @@ VixError VixDiskLib_Close(VixDiskLibHandle diskHandle)
     if (code != VIX_OK) {
         return call_end(&call, code);
     }
-    return call_end_quietly(&call, disk_close_slot(slot, __func__));
+    bool closed;
+    return call_end_reported(&call, disk_close_slot(slot, __func__, &closed));
 }
 
 /* ---- creating ---- */

@@ -20,12 +20,15 @@
 #define CONFIG_NFC_REQUEST_KIB "vixdisk.nfc.requestKiB"        /* 64..32768, 1024: of a request on the wire */
 #define CONFIG_NFC_DEPTH "vixdisk.nfc.depth"                   /* 1..64, 16: requests of a disk on the wire at once */
 #define CONFIG_CALL_TIMEOUT "vixdisk.soap.callTimeoutMs"       /* 120000: of a call to a server */
+#define CONFIG_HOTADD "vixdisk.hotadd.enable" /* bool, 0: hotadd is tried where a program names no transports */
+#define CONFIG_HOTADD_DEVICE_MS "vixdisk.hotadd.deviceTimeoutMs" /* 120000: for an attached disk to appear */
 #define CONFIG_HOST_ROOT "vixdisk.hostRoot"          /* folder: a test's, in the place of / for /sys and /dev */
 #define CONFIG_KEEP_ALIVE "vixdisk.soap.keepAliveMs" /* 600000: between calls that keep a session alive */
 
 /* Keys of VMware's library that are heeded; 0 of a time-out is the default, as no wait is without end. */
 #define CONFIG_SSL_VERIFY                                                                                              \
     "vixDiskLib.linuxSSL.verifyCertificates" /* bool, 1: check chains where no thumbprint is given */
+#define CONFIG_TMP_DIRECTORY "tmpDirectory"  /* folder, /var/tmp: what remembers the disks that are attached */
 #define CONFIG_SSL_VERIFY_SHORT "linuxSSL.verifyCertificates"
 #define CONFIG_NFC_ACCEPT_TIMEOUT "vixDiskLib.nfc.AcceptTimeoutMs"         /* 10000: to connect */
 #define CONFIG_NFC_REQUEST_TIMEOUT "vixDiskLib.nfc.RequestTimeoutMs"       /* 60000: from there to the open disk */

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "disk/hotadd_int.h"
 #include "disk/keep_alive.h"
 #include "disk/remote_int.h"
 #include "net/tls.h"
@@ -255,10 +256,10 @@ void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out)
 
 /* ---- access ---- */
 
-typedef VixError methods_func(struct vim_session *s, const char *vm, const char *identity, struct err *err);
+typedef VixError machine_func(void *ctx, struct vim_session *s, const char *vm, struct err *err);
 
 /** Logs in, does it to the machine, logs out. */
-static VixError with_machine(const struct remote_params *p, methods_func *func, const char *identity, struct err *err)
+static VixError with_machine(const struct remote_params *p, machine_func *func, void *ctx, struct err *err)
 {
     struct vim_session *s = NULL;
     char *vm = NULL;
@@ -273,32 +274,58 @@ static VixError with_machine(const struct remote_params *p, methods_func *func, 
         code = vim_find_vm(s, p->vmx_spec, &vm, err);
     }
     if (code == VIX_OK) {
-        code = func(s, vm, identity != NULL ? identity : "", err);
+        code = func(ctx, s, vm, err);
     }
     free(vm);
     vim_logout(s);
     return code;
 }
 
+struct access_call {
+    VixError (*func)(struct vim_session *s, const char *vm, const char *identity, struct err *err);
+    const char *identity;
+};
+
+static VixError do_access(void *ctx, struct vim_session *s, const char *vm, struct err *err)
+{
+    const struct access_call *call = ctx;
+    return call->func(s, vm, call->identity != NULL ? call->identity : "", err);
+}
+
 VixError remote_prepare_access(const struct remote_params *params, const char *identity, struct err *err)
 {
-    return with_machine(params, vim_disable_methods, identity, err);
+    struct access_call call = {.func = vim_disable_methods, .identity = identity};
+    return with_machine(params, do_access, &call, err);
 }
 
 VixError remote_end_access(const struct remote_params *params, const char *identity, struct err *err)
 {
-    return with_machine(params, vim_enable_methods, identity, err);
+    struct access_call call = {.func = vim_enable_methods, .identity = identity};
+    return with_machine(params, do_access, &call, err);
 }
 
-static VixError do_nothing(struct vim_session *s, const char *vm, const char *identity, struct err *err)
+struct cleanup_call {
+    unsigned device_ms;
+    uint32_t cleaned, remaining;
+};
+
+static VixError do_cleanup(void *ctx, struct vim_session *s, const char *vm, struct err *err)
 {
-    (void)s, (void)vm, (void)identity, (void)err;
-    return VIX_OK;
+    struct cleanup_call *call = ctx;
+    return hotadd_cleanup(s, vm, call->device_ms, &call->cleaned, &call->remaining, err);
 }
 
-VixError remote_cleanup(const struct remote_params *params, struct err *err)
+VixError remote_cleanup(const struct remote_params *params, uint32_t *ret_cleaned, uint32_t *ret_remaining,
+                        struct err *err)
 {
-    return with_machine(params, do_nothing, NULL, err);
+    struct cleanup_call call = {.device_ms = remote_read_config().hotadd_device_ms};
+    VixError code = with_machine(params, do_cleanup, &call, err);
+
+    if (code == VIX_OK) {
+        *ret_cleaned = call.cleaned;
+        *ret_remaining = call.remaining;
+    }
+    return code;
 }
 
 /* ---- making and removing ---- */

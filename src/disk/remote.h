@@ -23,7 +23,7 @@ struct remote_params {
     const char *cookie;
     const char *vmx_spec;     /* may be NULL where no disk is opened */
     const char *snapshot_ref; /* NULL or "": none */
-    const char *transports;   /* "file:nbdssl:nbd"; NULL: all, in our order */
+    const char *transports;   /* "file:hotadd:nbdssl:nbd"; NULL: as the configuration allows */
     bool read_only;
 };
 
@@ -64,8 +64,10 @@ void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uin
 VixError remote_prepare_access(const struct remote_params *params, const char *identity, struct err *err);
 VixError remote_end_access(const struct remote_params *params, const char *identity, struct err *err);
 
-/** VixDiskLib_Cleanup: these transports leave nothing behind; proves that server and machine are there. */
-VixError remote_cleanup(const struct remote_params *params, struct err *err);
+/** VixDiskLib_Cleanup: detaches the disks of the machine that a crash has left attached to the machine that this
+ * process runs in; counts of those, and of what is attached still. Nothing where it runs elsewhere. */
+VixError remote_cleanup(const struct remote_params *params, uint32_t *ret_cleaned, uint32_t *ret_remaining,
+                        struct err *err);
 
 /** A new disk on a datastore, to be the target of a clone. Types VMFS_FLAT, VMFS_THIN and what stands for them
  * (monolithic flat: thick; sparse, stream: thin); VIX_E_NOT_SUPPORTED for others, VIX_E_FILE_ALREADY_EXISTS. */

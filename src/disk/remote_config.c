@@ -35,6 +35,7 @@ struct remote_config remote_read_config(void)
         .buffer_size = (uint32_t)(units << 16),
         .buffer_count = (uint32_t)config_number(CONFIG_NFC_BUFFER_COUNT, 0, 0, 64),
         .request_max = (uint32_t)config_number(CONFIG_NFC_REQUEST_KIB, 1024, 64, 32768) << 10,
+        .hotadd_device_ms = timeout_ms(CONFIG_HOTADD_DEVICE_MS, 120u * 1000),
         .depth = (unsigned)config_number(CONFIG_NFC_DEPTH, 16, 1, QUEUE_DEPTH_MAX),
     };
 }

@@ -12,6 +12,7 @@ struct remote_config {
     unsigned connect_ms, handshake_ms, read_ms, write_ms, call_ms, keep_alive_ms;
     uint32_t buffer_size, buffer_count; /* of NFC; 0: default */
     uint32_t request_max;               /* bytes */
+    unsigned hotadd_device_ms;          /* for an attached disk to appear */
     unsigned depth;
 };
 

@@ -232,7 +232,7 @@ static void detach(struct way *w)
     }
     w->attached = false;
     err_init(&err);
-    if (vim_detach_disk(w->r->session, w->vm, w->key, &err) != VIX_OK) {
+    if (vim_detach_disk(w->r->session, w->vm, w->key, w->path, &err) != VIX_OK) {
         log_news("%s: the disk stays attached to %s: %s", w->path, w->vm, err.text);
     }
 }
@@ -248,7 +248,7 @@ static bool may_help_to_attach(const struct way *w, const struct remote_request 
 static VixError go_attached(struct way *w, const struct remote_request *request, struct finding *ret_finding,
                             struct nfc_client **ret_client, struct nfc_disk_info *ret_info, struct err *err)
 {
-    VixError code = vim_attach_disk(w->r->session, w->vm, request->path, request->capacity, &w->key, err);
+    VixError code = vim_attach_disk(w->r->session, w->vm, request->path, "persistent", request->capacity, &w->key, err);
 
     if (code != VIX_OK) {
         return code;

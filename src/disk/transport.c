@@ -3,6 +3,7 @@
  * A new transport is a row of the table. */
 #include <string.h>
 
+#include "base/config.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "disk/remote_int.h"
@@ -13,6 +14,7 @@ struct transport {
     VixError (*open)(struct remote *r, const struct remote_request *request, struct disk **ret_disk, struct err *err);
     /** Whether a failure is one of this transport, so that another may do better. */
     bool (*is_own_failure)(VixError code);
+    const char *allowed_by; /* the configuration that lets it be tried where none is named; NULL: it is always */
 };
 
 static VixError open_nbd(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
@@ -33,10 +35,19 @@ static bool is_handshake(VixError code)
     return code == VIX_E_HOST_NETBLKDEV_HANDSHAKE || code == VIX_E_NOT_SUPPORTED;
 }
 
-#define TRANSPORT_NAMES "file:nbdssl:nbd"
+/** Attaching depends on this machine and its server's state more than on the disk: most of what fails there can be done
+ * over the network. */
+static bool is_not_the_disk(VixError code)
+{
+    return code != VIX_E_FILE_NOT_FOUND && code != VIX_E_OUT_OF_MEMORY && code != VIX_E_VM_NOT_FOUND &&
+           code != VIX_E_OBJECT_NOT_FOUND && code != VIX_E_INVALID_ARG;
+}
+
+#define TRANSPORT_NAMES "file:hotadd:nbdssl:nbd"
 
 static const struct transport transports[] = {
     {.name = "file"},
+    {.name = "hotadd", .open = remote_open_hotadd, .is_own_failure = is_not_the_disk, .allowed_by = CONFIG_HOTADD},
     {.name = "nbdssl", .open = open_nbdssl, .is_own_failure = is_handshake},
     {.name = "nbd", .open = open_nbd, .is_own_failure = is_handshake},
 };
@@ -89,6 +100,9 @@ VixError transport_open(struct remote *r, const struct remote_request *request, 
             }
             continue;
         }
+        if (r->transports == NULL && t->allowed_by != NULL && !config_bool(t->allowed_by, false)) {
+            continue;
+        }
         if (tried) {
             log_news("%s: %s, so transport %s is tried", request->path, err->text, t->name);
         }
@@ -102,6 +116,6 @@ VixError transport_open(struct remote *r, const struct remote_request *request, 
         return code;
     }
     return err_set(err, VIX_E_NOT_SUPPORTED,
-                   "%s: none of the transports \"%s\" leads to a disk of a server; there are nbdssl and nbd",
+                   "%s: none of the transports \"%s\" leads to a disk of a server; there are hotadd, nbdssl and nbd",
                    vim_peer(r->session), list);
 }

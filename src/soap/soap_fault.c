@@ -25,6 +25,8 @@ static const struct fault_row fault_table[] = {
     {"NotSupported", VIX_E_NOT_SUPPORTED},
     {"NotImplemented", VIX_E_NOT_SUPPORTED},
     {"NotSupportedHost", VIX_E_NOT_SUPPORTED},
+    {"InvalidDeviceSpec", VIX_E_NOT_SUPPORTED},
+    {"InvalidDeviceBacking", VIX_E_NOT_SUPPORTED},
     {"FileNotFound", VIX_E_FILE_NOT_FOUND},
     {"InvalidDatastore", VIX_E_FILE_NOT_FOUND},
     {"NotFound", VIX_E_FILE_NOT_FOUND},

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -14,6 +15,7 @@
 #define BUSES 4           /* SCSI controllers of a machine */
 #define NEW_DISK (-201)   /* keys of devices that are to be made */
 #define NEW_ADAPTER (-101)
+#define BUSY_POLL_MS 1000u
 
 /* Where a disk can go. */
 struct slot {
@@ -38,18 +40,19 @@ static bool get_key(const struct xml_node *device, const char *name, int32_t *re
     return true;
 }
 
-static bool is_scsi(const struct xml_node *device)
+/* The controllers that take disks, the best first; -1 for other devices. */
+static int rank_of(const struct xml_node *device)
 {
-    static const char *const types[] = {"ParaVirtualSCSIController", "VirtualLsiLogicController",
-                                        "VirtualLsiLogicSASController", "VirtualBusLogicController",
-                                        "VirtualSCSIController"};
+    static const char *const types[] = {"ParaVirtualSCSIController", "VirtualLsiLogicSASController",
+                                        "VirtualLsiLogicController", "VirtualSCSIController",
+                                        "VirtualBusLogicController"};
 
     for (size_t i = 0; i < sizeof types / sizeof types[0] && device->type != NULL; i++) {
         if (strcmp(device->type, types[i]) == 0) {
-            return true;
+            return (int)i;
         }
     }
-    return false;
+    return -1;
 }
 
 /* A bit for each unit of a controller that is taken. */
@@ -80,23 +83,33 @@ static bool free_unit(const struct xml_node *devices, int32_t controller_key, un
     return false;
 }
 
-static bool find_slot(const struct xml_node *devices, struct slot *ret_slot)
+/* A place on a controller that is there: of the best kind, and of those on the lowest bus. */
+static bool find_unit(const struct xml_node *devices, struct slot *ret_slot, uint32_t *ret_buses)
 {
-    uint32_t buses = 0;
+    int best = INT32_MAX;
 
     for (const struct xml_node *d = devices->children; d != NULL; d = d->next) {
         int32_t key, bus;
         unsigned unit;
-        if (!is_scsi(d) || !get_key(d, "key", &key)) {
+        int rank = rank_of(d);
+        if (rank < 0 || !get_key(d, "key", &key) || !get_key(d, "busNumber", &bus) || bus < 0 || bus >= BUSES) {
             continue;
         }
-        if (free_unit(devices, key, &unit)) {
+        *ret_buses |= 1u << (unsigned)bus;
+        if (rank * BUSES + bus < best && free_unit(devices, key, &unit)) {
+            best = rank * BUSES + bus;
             *ret_slot = (struct slot){.controller_key = key, .unit = unit};
-            return true;
         }
-        if (get_key(d, "busNumber", &bus) && bus >= 0 && bus < BUSES) {
-            buses |= 1u << (unsigned)bus;
-        }
+    }
+    return best != INT32_MAX;
+}
+
+static bool find_slot(const struct xml_node *devices, struct slot *ret_slot)
+{
+    uint32_t buses = 0;
+
+    if (find_unit(devices, ret_slot, &buses)) {
+        return true;
     }
     for (unsigned bus = 0; bus < BUSES; bus++) {
         if ((buses >> bus & 1) == 0) {
@@ -164,6 +177,22 @@ static VixError reconfigure(struct vim_session *s, const char *vm, const struct 
     return vim_call_task(s, &call, err);
 }
 
+/** Waits a while after a change that the machine was too busy for; false: it was long enough, or failed otherwise. */
+static bool is_busy_still(VixError code, unsigned *waited_ms, struct err *err)
+{
+    const struct timespec pause = {.tv_sec = BUSY_POLL_MS / 1000};
+
+    if (code != VIX_E_OBJECT_IS_BUSY || *waited_ms >= VIM_BUSY_MS) {
+        return false;
+    }
+    *waited_ms += BUSY_POLL_MS;
+    (void)nanosleep(&pause, NULL);
+    if (err != NULL) {
+        err_init(err);
+    }
+    return true;
+}
+
 static VixError choose_slot(struct vim_session *s, const char *vm, struct slot *ret_slot, struct err *err)
 {
     struct vim_reply reply;
@@ -171,7 +200,7 @@ static VixError choose_slot(struct vim_session *s, const char *vm, struct slot *
     VixError code = vim_devices(s, "VirtualMachine", vm, &reply, &devices, err);
 
     if (code == VIX_OK && !find_slot(devices, ret_slot)) {
-        code = err_set(err, VIX_E_NOT_SUPPORTED,
+        code = err_set(err, VIX_E_OBJECT_IS_BUSY,
                        "%s: %s: no place for another disk: %u SCSI controllers with %u disks each are full",
                        vim_peer(s), vm, BUSES, UNITS - 1);
     }
@@ -179,27 +208,40 @@ static VixError choose_slot(struct vim_session *s, const char *vm, struct slot *
     return code;
 }
 
-VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, uint64_t capacity, int32_t *ret_key,
-                         struct err *err)
+static VixError attach_once(struct vim_session *s, const char *vm, struct disk_text *disk, bool *ret_sent,
+                            struct err *err)
 {
     struct slot slot = {0};
-    struct vim_vm *now = NULL;
     VixError code = choose_slot(s, vm, &slot, err);
 
-    if (code != VIX_OK) {
-        return code;
+    *ret_sent = code == VIX_OK;
+    if (code == VIX_OK) {
+        disk->controller_key = slot.controller_key;
+        disk->unit = (int32_t)slot.unit;
+        code = reconfigure(s, vm, &slot, disk, err);
     }
-    const struct disk_text disk = {
+    return code;
+}
+
+VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
+                         int32_t *ret_key, struct err *err)
+{
+    struct vim_vm *now = NULL;
+    struct disk_text disk = {
         .operation = "add",
         .backing_type = "VirtualDiskFlatVer2BackingInfo",
         .file = path,
-        .mode = "persistent",
+        .mode = mode,
         .key = NEW_DISK,
-        .controller_key = slot.controller_key,
-        .unit = (int32_t)slot.unit,
         .capacity = capacity,
     };
-    code = reconfigure(s, vm, &slot, &disk, err);
+    unsigned waited_ms = 0;
+    bool sent;
+    VixError code;
+
+    do {
+        code = attach_once(s, vm, &disk, &sent, err);
+    } while (sent && is_busy_still(code, &waited_ms, err));
     if (code == VIX_OK) {
         code = vim_read_vm(s, vm, NULL, &now, err);
     }
@@ -227,7 +269,7 @@ static const struct vim_disk *disk_by_key(const struct vim_vm *vm, int32_t key)
     return NULL;
 }
 
-VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, struct err *err)
+static VixError detach_once(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err)
 {
     struct vim_vm *now = NULL;
     VixError code = vim_read_vm(s, vm, NULL, &now, err);
@@ -236,9 +278,9 @@ VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, str
         return code;
     }
     const struct vim_disk *found = disk_by_key(now, key);
-    if (found == NULL || found->backing_type == NULL || found->file_count == 0) {
-        code =
-            err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: %s: the machine has no disk with key %d", vim_peer(s), vm, key);
+    if (found == NULL || found->backing_type == NULL || !vim_disk_has_path(found, path)) {
+        code = err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: %s: the machine has no disk %.300s with key %d", vim_peer(s),
+                       vm, path, key);
     } else {
         const struct disk_text disk = {
             .operation = "remove",
@@ -253,5 +295,36 @@ VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, str
         code = reconfigure(s, vm, NULL, &disk, err);
     }
     vim_vm_free(now);
+    return code;
+}
+
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err)
+{
+    unsigned waited_ms = 0;
+    VixError code;
+
+    do {
+        code = detach_once(s, vm, key, path, err);
+    } while (is_busy_still(code, &waited_ms, err));
+    return code;
+}
+
+VixError vim_host_has_datastore(struct vim_session *s, const char *host, const char *datastore, bool *ret_has,
+                                struct err *err)
+{
+    static const char *const path[] = {"datastore"};
+    const struct xml_node *object = NULL;
+    struct vim_reply reply;
+    VixError code = vim_properties(s, "HostSystem", host, path, 1, &reply, &object, err);
+    const struct xml_node *list = code == VIX_OK ? vim_property(object, "datastore") : NULL;
+    bool has = list == NULL;
+
+    for (const struct xml_node *d = list != NULL ? list->children : NULL; d != NULL && !has; d = d->next) {
+        has = d->text != NULL && strcmp(d->text, datastore) == 0;
+    }
+    vim_reply_free(&reply);
+    if (code == VIX_OK) {
+        *ret_has = has;
+    }
     return code;
 }

@@ -80,6 +80,8 @@ struct vim_vm {
     bool change_tracking;
     char **datastores;
     size_t datastore_count;
+    char **macs; /* addresses of its network cards, as the server writes them */
+    size_t mac_count;
     struct vim_disk *disks;
     size_t disk_count;
 };
@@ -87,6 +89,8 @@ struct vim_vm {
 VixError vim_read_vm(struct vim_session *s, const char *vm, const char *snapshot, struct vim_vm **ret_vm,
                      struct err *err);
 void vim_vm_free(struct vim_vm *vm);
+/** Whether path is a file of the disk. */
+bool vim_disk_has_path(const struct vim_disk *disk, const char *path);
 /** The disk of which path ("[ds] dir/x.vmdk", runs of / folded) is a file; NULL. */
 const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path);
 
@@ -128,11 +132,22 @@ VixError vim_make_folder(struct vim_session *s, const char *path, struct err *er
 /** A datastore by its name: the bare reference. VIX_E_OBJECT_NOT_FOUND. */
 VixError vim_find_datastore(struct vim_session *s, const char *name, char **ret_moref, struct err *err);
 
-/** Attaches an existing VMDK to a machine so that a ticket for it can be had, and takes it off again (the file stays).
- * *ret_key: the new device. */
-VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, uint64_t capacity, int32_t *ret_key,
-                         struct err *err);
-VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, struct err *err);
+/** Whether a host has a datastore (bare references of both). A server that does not tell: it has. */
+VixError vim_host_has_datastore(struct vim_session *s, const char *host, const char *datastore, bool *ret_has,
+                                struct err *err);
+
+/** How long a change of a machine's hardware waits for another one to end. */
+#define VIM_BUSY_MS 60000u
+
+/** Attaches an existing VMDK to a SCSI controller of a machine, a new one if all are full. @mode "persistent",
+ * "independent_nonpersistent". *ret_key: the new device. VIX_E_OBJECT_IS_BUSY if there is no place. After a failure
+ * the disk may be attached all the same: the machine's hardware tells. */
+VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
+                         int32_t *ret_key, struct err *err);
+
+/** Takes a disk off a machine; its files stay. @path: one of its files, else it is another disk, and left alone
+ * (VIX_E_OBJECT_NOT_FOUND, as if there is none). */
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err);
 
 /* ---- the inventory, for `vixdisk ls` ---- */
 

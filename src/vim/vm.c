@@ -186,6 +186,27 @@ static VixError fill_datastores(struct vim_vm *vm, const struct xml_node *list, 
     return VIX_OK;
 }
 
+static VixError fill_macs(struct vim_vm *vm, const struct xml_node *devices, struct err *err)
+{
+    size_t count = 0;
+    const struct xml_node *first = devices != NULL ? devices->children : NULL;
+
+    for (const struct xml_node *d = first; d != NULL; d = d->next) {
+        count += xml_text(d, "macAddress") != NULL;
+    }
+    vm->macs = alloc_array(count, sizeof *vm->macs, err);
+    if (vm->macs == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    for (const struct xml_node *d = first; d != NULL; d = d->next) {
+        const char *mac = xml_text(d, "macAddress");
+        if (mac != NULL && !vim_copy_text(mac, &vm->macs[vm->mac_count++], err)) {
+            return VIX_E_OUT_OF_MEMORY;
+        }
+    }
+    return VIX_OK;
+}
+
 VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct err *err)
 {
     const struct xml_node *snapshot = vim_property(object, "snapshot");
@@ -201,6 +222,9 @@ VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct er
     }
     vm->change_tracking = tracking != NULL && strcmp(tracking, "true") == 0;
     VixError code = fill_datastores(vm, vim_property(object, "datastore"), err);
+    if (code == VIX_OK) {
+        code = fill_macs(vm, vim_property(object, DEVICES), err);
+    }
     return code == VIX_OK ? fill_disks(vm, vim_property(object, DEVICES), err) : code;
 }
 
@@ -216,6 +240,10 @@ void vim_vm_clear(struct vim_vm *vm)
         free(vm->datastores[i]);
     }
     free(vm->datastores);
+    for (size_t i = 0; i < vm->mac_count; i++) {
+        free(vm->macs[i]);
+    }
+    free(vm->macs);
     disks_clear(vm);
     *vm = (struct vim_vm){0};
 }
@@ -331,6 +359,18 @@ static bool disk_has(const struct vim_disk *disk, const struct vim_path *path)
         }
     }
     return false;
+}
+
+bool vim_disk_has_path(const struct vim_disk *disk, const char *path)
+{
+    struct vim_path wanted;
+
+    if (vim_path_parse(path, &wanted, NULL) != VIX_OK) {
+        return false;
+    }
+    bool has = disk_has(disk, &wanted);
+    vim_path_free(&wanted);
+    return has;
 }
 
 const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path)

@@ -86,11 +86,14 @@ static void fill(VixDiskLibConnectParams *params, char **field, char *secret, si
 }
 
 /** connect SERVER PORT NFCPORT USER PASSWORDFILE THUMBPRINT VM TRANSPORTS READONLY SNAPSHOT; with a cookie in the file
- * and "cookie" in the place of the user: that session. prepare and end: ... IDENTITY as the last field. */
+ * and "cookie" in the place of the user: that session. prepare and end: ... IDENTITY as the last field; cleanup
+ * tells how many disks were detached, and how many stay. */
 static void do_connect(char **field)
 {
     VixDiskLibConnectParams *params = VixDiskLib_AllocateConnectParams();
     char secret[256];
+    uint32 cleaned = 0, remaining = 0;
+    char counts[32] = "";
     VixError code;
 
     fill(params, field, secret, sizeof(secret));
@@ -105,13 +108,14 @@ static void do_connect(char **field)
     } else if (strcmp(field[0], "end") == 0) {
         code = VixDiskLib_EndAccess(params, field[8]);
     } else if (strcmp(field[0], "cleanup") == 0) {
-        code = VixDiskLib_Cleanup(params, NULL, NULL);
+        code = VixDiskLib_Cleanup(params, &cleaned, &remaining);
+        snprintf(counts, sizeof(counts), "%u %u", cleaned, remaining);
     } else {
         code = VixDiskLib_ConnectEx(params, (Bool)number(field[9]), text(field[10]), text(field[8]), &connection);
     }
     explicit_bzero(secret, sizeof(secret));
     VixDiskLib_FreeConnectParams(params);
-    answer(code, NULL);
+    answer(code, counts);
 }
 
 static void do_disconnect(char **field)

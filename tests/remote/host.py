@@ -439,6 +439,7 @@ def reference(name, kind, value):
 
 class Soap(host_disks.Disks, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are written one after the other
     timeout = 30
 
     def log_message(self, *arguments):
@@ -560,7 +561,17 @@ class Soap(host_disks.Disks, http.server.BaseHTTPRequestHandler):
         return reference("returnval", "VirtualMachine", self.server.host.vm) if child_text(call, "path") == wanted else ""
 
     def call_FindByUuid(self, call):
-        return ""
+        proxy = self.server.host.proxy
+        found = proxy.find(child_text(call, "uuid")) if proxy else None
+        return reference("returnval", "VirtualMachine", found) if found else ""
+
+    def call_ReconfigVM_Task(self, call):
+        proxy = self.server.host.proxy
+        if proxy is None or child_text(call, "_this") != proxy.moref:
+            raise Fault("NotSupported")
+        with self.server.host.lock:
+            fault = proxy.reconfigure(call)
+        return self.task(fault)
 
     def call_DisableMethods(self, call):
         return ""
@@ -661,6 +672,7 @@ class Host:
         self.service = "vpxa-nfc" if vcenter else "nfc"
         self.nfc_service = "nfcService" if vcenter else "ha-nfc-service"
         self.vm = "vm-57" if vcenter else "2"
+        self.proxy = None  # the machine that the client runs in (proxy.py)
         self.database = {"adapterType": "lsilogic", "uuid": "60 00 C2 9a 00 11 22 33-44 55 66 77 88 99 aa bb"}
         self.lock = threading.Lock()
         self.tickets, self.cookies = {}, set()

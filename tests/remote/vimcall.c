@@ -154,7 +154,7 @@ static VixError run_mkdir(char **a)
 static VixError run_attach(char **a)
 {
     int32_t key;
-    VixError code = vim_attach_disk(session, a[0], a[1], strtoull(a[2], NULL, 10), &key, &err);
+    VixError code = vim_attach_disk(session, a[0], a[1], "persistent", strtoull(a[2], NULL, 10), &key, &err);
     if (code == VIX_OK) {
         printf("%d\n", key);
     }
@@ -163,7 +163,7 @@ static VixError run_attach(char **a)
 
 static VixError run_detach(char **a)
 {
-    return vim_detach_disk(session, a[0], (int32_t)strtol(a[1], NULL, 10), &err);
+    return vim_detach_disk(session, a[0], (int32_t)strtol(a[1], NULL, 10), a[2], &err);
 }
 
 static void print_inventory(const struct vim_inventory *inventory)
@@ -199,7 +199,7 @@ static const struct command commands[] = {
     {"about", 0, run_about},   {"alive", 0, run_alive},   {"find", 1, run_find},     {"datastore", 1, run_datastore},
     {"vm", 2, run_vm},         {"key", 2, run_key},       {"ticket", 4, run_ticket}, {"disable", 2, run_disable},
     {"enable", 2, run_enable}, {"create", 4, run_create}, {"delete", 1, run_delete}, {"extend", 2, run_extend},
-    {"mkdir", 1, run_mkdir},   {"attach", 3, run_attach}, {"detach", 2, run_detach}, {"list", 0, run_list},
+    {"mkdir", 1, run_mkdir},   {"attach", 3, run_attach}, {"detach", 3, run_detach}, {"list", 0, run_list},
 };
 
 static const struct command *find_command(const char *name, int arguments_left)
