@@ -17,7 +17,8 @@ const char *VixDiskLibExt_Version(void);
 /** The name of a code ("VIX_E_FAIL"), or NULL. Static. */
 const char *VixDiskLibExt_ErrorName(VixError err);
 
-/** Whether the cause of a code may pass by itself, so that a retry can help. */
+/** Whether the cause of a code may pass by itself, so that a retry can help. Of a failure that has just come
+ * VixDiskLibExt_LastErrorIsRetryable knows more. */
 Bool VixDiskLibExt_ErrorIsRetryable(VixError err);
 
 /** The index-th known code; FALSE past the end. Texts are static. */
@@ -26,6 +27,11 @@ Bool VixDiskLibExt_ErrorTable(uint32 index, VixError *code, const char **name, c
 /** The sentence that tells why the last failed call on this thread failed; "" if none. Valid until the next call on
  * this thread. */
 const char *VixDiskLibExt_LastErrorDetail(void);
+
+/** Whether a retry can help after the failure that VixDiskLibExt_LastErrorDetail tells of. As ErrorIsRetryable of its
+ * code, but FALSE where the cause is known to stay: VIX_E_CANNOT_CONNECT_TO_HOST for a certificate or thumbprint that
+ * is refused. */
+Bool VixDiskLibExt_LastErrorIsRetryable(void);
 
 /** Sets a configuration value, as a line of the configuration file would; after InitEx, before disks are opened. */
 VixError VixDiskLibExt_SetOption(const char *name, const char *value);

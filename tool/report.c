@@ -13,12 +13,12 @@
 #define STATUS_SIGPIPE 141 /* as the shell has it for a program that died of a closed pipe */
 
 /** The exit status of a failure. */
-static int failure_status(const struct cli *cli, VixError code)
+static int failure_status(const struct cli *cli, bool retryable)
 {
     if (cli->command->trouble_status != 0) {
         return cli->command->trouble_status;
     }
-    return VixDiskLibExt_ErrorIsRetryable(code) ? STATUS_TEMPORARY : STATUS_FAILED;
+    return retryable ? STATUS_TEMPORARY : STATUS_FAILED;
 }
 
 /** A sentence without the path in front, which the line has already. */
@@ -31,18 +31,18 @@ static const char *without_path(const char *detail, const char *path)
     return detail;
 }
 
-static void print_failure_json(const char *name, VixError code, const char *message)
+static void print_failure_json(const char *name, VixError code, bool retryable, const char *message)
 {
     struct json_object *object = json_object_new_object();
     json_object_object_add(object, "code", json_object_new_int64((int64_t)code));
     json_object_object_add(object, "name", json_object_new_string(name));
     json_object_object_add(object, "message", json_object_new_string(message));
-    json_object_object_add(object, "retryable", json_object_new_boolean(VixDiskLibExt_ErrorIsRetryable(code)));
+    json_object_object_add(object, "retryable", json_object_new_boolean(retryable));
     json_print(object);
 }
 
 /** Prints a failure; detail has been copied out of the library. */
-static int print_failure(struct cli *cli, const char *path, VixError code, const char *detail)
+static int print_failure(struct cli *cli, const char *path, VixError code, bool retryable, const char *detail)
 {
     const char *known = VixDiskLibExt_ErrorName(code);
     const char *name = known == NULL ? "VIX_E_UNKNOWN" : known;
@@ -53,20 +53,21 @@ static int print_failure(struct cli *cli, const char *path, VixError code, const
         char message[DETAIL_MAX];
         snprintf(message, sizeof message, "%s%s%s%s%s", path == NULL ? "" : path, path == NULL ? "" : ": ", text, colon,
                  sentence);
-        print_failure_json(name, code, message);
+        print_failure_json(name, code, retryable, message);
     } else {
         fprintf(stderr, "vixdisk: %s: %s%s%s (%llu): %s%s%s\n", cli->command->name, path == NULL ? "" : path,
                 path == NULL ? "" : ": ", name, (unsigned long long)code, text, colon, sentence);
     }
     VixDiskLib_FreeErrorText(text);
-    return failure_status(cli, code);
+    return failure_status(cli, retryable);
 }
 
 int fail(struct cli *cli, const char *path, VixError code)
 {
     char detail[DETAIL_MAX];
+    bool retryable = VixDiskLibExt_LastErrorIsRetryable();
     snprintf(detail, sizeof detail, "%s", VixDiskLibExt_LastErrorDetail());
-    return print_failure(cli, path, code, detail);
+    return print_failure(cli, path, code, retryable, detail);
 }
 
 int fail_with(struct cli *cli, const char *path, VixError code, const char *fmt, ...)
@@ -76,7 +77,7 @@ int fail_with(struct cli *cli, const char *path, VixError code, const char *fmt,
     va_start(args, fmt);
     vsnprintf(detail, sizeof detail, fmt, args);
     va_end(args);
-    return print_failure(cli, path, code, detail);
+    return print_failure(cli, path, code, VixDiskLibExt_ErrorIsRetryable(code), detail);
 }
 
 /** The code that an errno of the tool's own calls means. */

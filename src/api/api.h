@@ -87,6 +87,9 @@ void call_report(const char *name, const char *place, VixError code, const struc
 /** The last sentence of this thread. */
 const char *call_last_detail(void);
 
+/** Whether a retry of what it tells of can help. */
+bool call_last_is_retryable(void);
+
 /** Whether an argument is given; else VIX_E_INVALID_ARG with a sentence that says which. */
 VixError call_need(struct api_call *call, const void *argument, const char *what);
 

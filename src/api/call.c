@@ -10,6 +10,7 @@
 
 static __thread struct api_call *running; /* innermost call of this thread */
 static __thread char last_detail[ERR_TEXT_MAX];
+static __thread bool last_is_retryable;
 
 static const char *kind_name(enum handle_kind kind)
 {
@@ -161,8 +162,9 @@ static const char *sentence_of(const struct err *err, VixError code, const char 
     return err->text;
 }
 
-static void keep_detail(const char *sentence)
+static void keep_detail(VixError code, const struct err *err, const char *sentence)
 {
+    last_is_retryable = err_is_retryable(code) && (err == NULL || !err->lasting);
     (void)snprintf(last_detail, sizeof last_detail, "%s", sentence);
 }
 
@@ -171,7 +173,7 @@ __attribute__((cold)) void call_report(const char *name, const char *place, VixE
     const char *sentence = sentence_of(err, code, place);
     const char *code_name = err_name_of_code(code);
 
-    keep_detail(sentence);
+    keep_detail(code, err, sentence);
     log_warn("%s: %.1024s%s%s (%s, %" PRIu64 ")", name, place != NULL ? place : "", place != NULL ? ": " : "", sentence,
              code_name != NULL ? code_name : "unknown code", (uint64_t)code);
 }
@@ -196,7 +198,7 @@ VixError call_end(struct api_call *call, VixError code)
 VixError call_end_quietly(struct api_call *call, VixError code)
 {
     if (code != VIX_OK) {
-        keep_detail(sentence_of(&call->err, code, call->place));
+        keep_detail(code, &call->err, sentence_of(&call->err, code, call->place));
     }
     return leave(call, code);
 }
@@ -209,4 +211,9 @@ VixError call_end_reported(struct api_call *call, VixError code)
 const char *call_last_detail(void)
 {
     return last_detail;
+}
+
+bool call_last_is_retryable(void)
+{
+    return last_is_retryable;
 }

@@ -46,6 +46,11 @@ const char *VixDiskLibExt_LastErrorDetail(void)
     return call_last_detail();
 }
 
+Bool VixDiskLibExt_LastErrorIsRetryable(void)
+{
+    return call_last_is_retryable();
+}
+
 VixError VixDiskLibExt_SetOption(const char *name, const char *value)
 {
     struct api_call call;

@@ -36,6 +36,7 @@ VixError err_set(struct err *err, VixError code, const char *fmt, ...)
         va_list args;
         err->code = code;
         err->sys_errno = 0;
+        err->lasting = false;
         va_start(args, fmt);
         (void)vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
@@ -52,6 +53,7 @@ VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...)
         va_list args;
         err->code = code;
         err->sys_errno = errnum;
+        err->lasting = false;
         va_start(args, fmt);
         int n = vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
@@ -59,6 +61,14 @@ VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...)
             (void)snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s",
                            strerror_r(errnum, reason, sizeof reason));
         }
+    }
+    return code;
+}
+
+VixError err_set_lasting(struct err *err, VixError code)
+{
+    if (err != NULL) {
+        err->lasting = true;
     }
     return code;
 }

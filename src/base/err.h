@@ -16,6 +16,7 @@
 struct err {
     VixError code;
     int sys_errno;
+    bool lasting; /* no retry can help, whatever err_is_retryable tells of the code */
     char text[ERR_TEXT_MAX];
 };
 
@@ -24,6 +25,7 @@ static inline void err_init(struct err *err)
 {
     err->code = VIX_OK;
     err->sys_errno = 0;
+    err->lasting = false;
     err->text[0] = '\0';
 }
 
@@ -33,6 +35,9 @@ VixError err_set(struct err *err, VixError code, const char *fmt, ...) __attribu
 /** Records a failed system call: the code that belongs to the errno (err_code_of_errno), the sentence, and strerror's
  * text after a colon. Returns the code. @err may be NULL. */
 VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/** Marks the recorded failure as one that stays until somebody does something about it. Returns its code as given. */
+VixError err_set_lasting(struct err *err, VixError code);
 
 /** Puts a sentence in front of the recorded one ("grow: " style); the code stays. Does nothing without a failure. */
 void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

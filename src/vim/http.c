@@ -319,17 +319,15 @@ VixError http_set_cookie(struct http *h, const char *cookie, bool fixed, struct 
 
 /* ---- failures in words ---- */
 
-static VixError tls_failure(const struct http *h, struct err *err)
+/* Why a certificate was refused, and what can be done about it. */
+static VixError certificate_failure(const struct http *h, struct err *err)
 {
     const struct tls_curl_check *check = &h->check;
     char sha1[THUMBPRINT_TEXT_MAX];
 
-    if (check->refused && !check->seen) { /* by what there is to check with */
+    if (!check->seen) { /* by what there is to check with */
         return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: the certificate cannot be checked: %s", h->peer,
                        check->reason);
-    }
-    if (!check->refused) {
-        return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: TLS fails: %s", h->peer, h->reason);
     }
     if (h->thumbprint != NULL) { /* the reason has both */
         return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST,
@@ -339,6 +337,12 @@ static VixError tls_failure(const struct http *h, struct err *err)
     thumbprint_format(check->print.sha1, THUMBPRINT_SHA1_LEN, sha1);
     return err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST,
                    "%s: %s; if this is the right server, give its thumbprint: SHA-1 %s", h->peer, check->reason, sha1);
+}
+
+static VixError tls_failure(const struct http *h, struct err *err)
+{
+    return h->check.refused ? err_set_lasting(err, certificate_failure(h, err))
+                            : err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: TLS fails: %s", h->peer, h->reason);
 }
 
 static VixError connect_failure(struct http *h, struct err *err)

@@ -254,6 +254,8 @@ static void every_code_has_its_text(void **state)
     assert_null(VixDiskLibExt_ErrorName(17));
     assert_true(VixDiskLibExt_ErrorIsRetryable(VIX_E_FILE_ALREADY_LOCKED));
     assert_false(VixDiskLibExt_ErrorIsRetryable(VIX_E_INVALID_ARG));
+    assert_code(VixDiskLib_Unlink(NULL, "x"), VIX_E_DISK_NOINIT);
+    assert_false(VixDiskLibExt_LastErrorIsRetryable());
     assert_string_equal(VixDiskLibExt_Version(), "8.0.0");
 }
 

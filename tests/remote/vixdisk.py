@@ -94,7 +94,7 @@ def variables(place):
     # what govc is told is told to govc's server only, and certificates are not trusted without being asked
     refused(place, 2, r"vixdisk: ls: the user is missing: .*", "ls", "--host", "127.0.0.1:1",
             variables=dict(GOVC_URL=url, GOVC_USERNAME="x", GOVC_PASSWORD="y"))
-    refused(place, 75, r"vixdisk: ls: VIX_E_CANNOT_CONNECT_TO_HOST \(18000\): .*certificate.*", "ls",
+    refused(place, 1, r"vixdisk: ls: VIX_E_CANNOT_CONNECT_TO_HOST \(18000\): .*certificate.*", "ls",
             variables=dict(GOVC_URL=url))
     refused(place, 2, r"vixdisk: ls: GOVC_URL .*", "ls", variables=dict(GOVC_URL="http://" + url[8:]))
 
@@ -242,6 +242,10 @@ def failures(place):
             variables=server_of(place, VIXDISK_HOST="127.0.0.1:1"))
     refused(place, 75, r"vixdisk: info: \[store\] vm1/disk.vmdk: VIX_E_HOST_NETWORK_CONN_REFUSED \(14009\): .*", "info",
             "--nfc-port", "1", DISK)
+    wrong = server_of(place, VIXDISK_THUMBPRINT="00:" * 19 + "00")  # no retry makes that right
+    refused(place, 1, r"vixdisk: ls: VIX_E_CANNOT_CONNECT_TO_HOST \(18000\): .*thumbprint.*", "ls", variables=wrong)
+    run = refused(place, 1, "(?s).*", "ls", "--json", variables=wrong)
+    assert run.json()["code"] == CANNOT_CONNECT and not run.json()["retryable"], run.out
     there.hook = lambda label, data, session: (503, "") if label == "soap Login" else data
     refused(place, 75, r"vixdisk: ls: VIX_E_HOST_SERVER_NOT_AVAILABLE \(14015\): .*", "ls")
 
