@@ -194,13 +194,70 @@ def disks_of_nobody(place):
         client.refused(FILE_NOT_FOUND, "unlink", new)
 
 
+def new_disks_by_way_of_the_machine(place):
+    """A host that opens no new disk with a ticket for the datastore: the disk is the machine's as long as it is open."""
+    there, data = place.host, sample(SIZE, 91)
+    place.write("new.raw", data)
+    before = json.loads(place.run("ls", "--json"))["vms"]
+    seen = []
+
+    def files_of_machine():
+        machines = json.loads(place.run("ls", "--json"))["vms"]
+        return [disk["filename"] for vm in machines if vm["moref"] == place.moref for disk in vm["disks"]]
+
+    def refuse_store_tickets(path):
+        kind = there.sessions[-1].ticket.kind
+        seen.append((kind, files_of_machine()))
+        if kind == "rw-store":
+            raise nfc.Refused(nfc.PERMISSION, "NfcAioProcessOpenFileMsg: permission check failed for file '%s'" % path)
+        name = host.Host.path_of(there, path)
+        os.truncate(name, SIZE)  # the simulator has made it empty
+        return name
+    there.path_of = refuse_store_tickets
+    os.makedirs(place.path("LocalDS_0/fresh"), exist_ok=True)
+    target, flat = "[LocalDS_0] fresh/n.vmdk", place.path("LocalDS_0/fresh/n-flat.vmdk")
+    place.run("convert", "--vm", "moref=" + place.moref, "new.raw", target)
+    assert [(kind, target in files) for kind, files in seen] == [("rw-store", False), ("rw-disk", True)], seen
+    with open(flat, "rb") as file:
+        assert file.read() == data
+    assert json.loads(place.run("ls", "--json"))["vms"] == before  # without the disk, whose file has stayed
+    del seen[:]
+
+    def cut(label, data, session):
+        if label == "request" and data >= 2:
+            session.wire.close()
+            raise nfc.Cut()
+        return data
+    there.hook = cut
+    other, arguments = "[LocalDS_0] fresh/o.vmdk", ("--vm", "moref=" + place.moref, "--set", "vixdisk.nfc.requestKiB=64")
+    failed = subprocess.run([vixdisk, "convert", *arguments, place.path("new.raw"), other], env=place.variables(),
+                            capture_output=True, text=True, timeout=120)
+    there.hook = None
+    assert failed.returncode == 75 and "CONN_LOST" in failed.stderr, failed
+    assert [kind for kind, _ in seen] == ["rw-store", "rw-disk"], seen
+    assert json.loads(place.run("ls", "--json"))["vms"] == before
+    assert sorted(os.listdir(place.path("LocalDS_0/fresh"))) == ["n-flat.vmdk", "n.vmdk"]
+    del seen[:]
+    place.write("new.raw", place.data)
+    place.run("convert", "--vm", "moref=" + place.moref, "--overwrite", "new.raw", target)
+    part = [name for _, files in seen for name in files if ".part-" in name]
+    assert len(part) == 1, seen
+    with open(flat, "rb") as file:
+        assert file.read() == place.data
+    assert json.loads(place.run("ls", "--json"))["vms"] == before
+    assert sorted(os.listdir(place.path("LocalDS_0/fresh"))) == ["n-flat.vmdk", "n.vmdk"]
+    place.run("rm", "--vm", "moref=" + place.moref, target)
+    del there.path_of
+
+
 def main():
     for esx in (False, True):
         kind = "ESXi" if esx else "vCenter"
         with Simulated(sys.argv[1], esx) as place:
             for name, test in (("inventory", inventory), ("logins", logins), ("machines by name", machines),
                                ("reads and writes", reads_and_writes), ("convert and compare", converts),
-                               ("disks that belong to no machine", disks_of_nobody)):
+                               ("disks that belong to no machine", disks_of_nobody),
+                               ("new disks by way of the machine", new_disks_by_way_of_the_machine)):
                 tap.check("simulated %s: %s" % (kind, name), test, place)
         with Simulated(sys.argv[1], esx, vixdiskd=True) as place:
             for name, test in (("inventory", inventory), ("machines by name", machines), ("nbd", by_nbd),
