@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* queue.c - cutting, taking turns, sending. One lock guards everything; it is never held while something is sent or a
- * request's done is called. Whoever starts a request sends what can be sent (pump). When an answer frees a place, the
+ * request's done is called. Whoever starts a request sends what can be sent (pump). When answers free places, the
  * connection's receiver thread sends the next reads by itself; it must not send while writes are under way, because a
  * host that waits for us to take its answers might not be reading: then a thread that waits for its own request does
- * it, or a worker. */
+ * it, or a worker. Reads that can go go together, and those that come while a thread is sending some are left to it;
+ * answers that have come together are told of together. */
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -146,8 +147,9 @@ static void finish_io(struct queue *q, struct disk_io *io, struct finished *done
         q->writes--;
         wake_flushers(q);
     }
-    io->next = done->first;
-    done->first = io;
+    io->next = NULL;
+    *(done->last != NULL ? &done->last->next : &done->first) = io;
+    done->last = io;
 }
 
 static void check_finished(struct queue *q, struct disk_io *io, struct finished *done)
@@ -268,15 +270,29 @@ static struct piece *next_of_turn(struct queue *q)
     return p;
 }
 
-/** The next piece to send, or NULL: nothing, or nothing now. */
-static struct piece *next_piece(struct queue *q)
+static const struct disk_io *next_io(const struct queue *q)
 {
-    const struct disk_io *io = q->again != NULL ? q->again->io : q->turn_first;
+    return q->again != NULL ? q->again->io : q->turn_first;
+}
 
-    if (io == NULL || (io->write && q->receiver_sends > 0)) {
-        return NULL;
+/** What is to be sent together: one write, or some reads. 0: nothing, or nothing now. */
+static unsigned next_pieces(struct queue *q, struct piece *pieces[NFC_SUBMIT_MAX])
+{
+    const bool write = next_io(q)->write;
+    const unsigned max = write ? 1 : NFC_SUBMIT_MAX;
+    unsigned n = 0;
+
+    if (write ? q->receiver_sends > 0 : q->sends_reads) {
+        return 0;
     }
-    return q->again != NULL ? next_again(q) : next_of_turn(q);
+    while (n < max && q->in_flight + n < depth_now(q) && queue_has_work(q) && next_io(q)->write == write) {
+        struct piece *p = q->again != NULL ? next_again(q) : next_of_turn(q);
+        if (p == NULL) {
+            break;
+        }
+        pieces[n++] = p;
+    }
+    return n;
 }
 
 static void repeat(struct queue *q, struct piece *p)
@@ -323,48 +339,71 @@ static void ask_others(struct queue *q)
     }
 }
 
-/** Sends one piece; the lock is given back meanwhile. After a success the piece may be gone. */
-static void send_piece(struct queue *q, struct piece *p, bool receiver, struct finished *done)
+/** Without the lock. After a success the pieces may be gone. */
+static VixError submit(struct nfc_client *client, struct piece *const *pieces, unsigned count, bool write,
+                       struct err *err)
+{
+    struct nfc_request *requests[NFC_SUBMIT_MAX];
+
+    if (write) {
+        return nfc_client_submit(client, &pieces[0]->r, err);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        requests[i] = &pieces[i]->r;
+    }
+    return nfc_client_submit_reads(client, requests, count, err);
+}
+
+/** Sends pieces; the lock is given back meanwhile. */
+static void send_pieces(struct queue *q, struct piece *const *pieces, unsigned count, bool receiver,
+                        struct finished *done)
 {
     struct nfc_client *client = q->client;
+    const bool write = pieces[0]->r.write;
     struct err err;
 
     err_init(&err);
-    p->generation = q->generation;
-    p->epoch = atomic_load(&q->limits->epoch);
-    p->depth = depth_now(q);
-    q->in_flight++;
+    for (unsigned i = 0; i < count; i++) {
+        pieces[i]->generation = q->generation;
+        pieces[i]->epoch = atomic_load(&q->limits->epoch);
+        pieces[i]->depth = depth_now(q);
+    }
+    q->in_flight += count;
     q->users++;
     q->receiver_sends += receiver ? 1 : 0;
+    q->sends_reads = q->sends_reads || !write;
     (void)pthread_mutex_unlock(&q->lock);
-    VixError code = nfc_client_submit(client, &p->r, &err);
+    VixError code = submit(client, pieces, count, write, &err);
     (void)pthread_mutex_lock(&q->lock);
+    q->sends_reads = q->sends_reads && write;
     q->receiver_sends -= receiver ? 1 : 0;
     if (--q->users == 0 && q->state != QUEUE_OPEN) {
         (void)pthread_cond_broadcast(&q->changed);
     }
-    if (code != VIX_OK) {
+    for (unsigned i = 0; code != VIX_OK && i < count; i++) {
         q->in_flight--;
-        p->r.connection_lost = code == VIX_E_HOST_TCP_CONN_LOST;
-        piece_failed(q, p, code, &err, done);
+        pieces[i]->r.connection_lost = code == VIX_E_HOST_TCP_CONN_LOST;
+        piece_failed(q, pieces[i], code, &err, done);
     }
 }
 
 /** Sends what can be sent. With the lock; it is given back at times. */
 void queue_pump(struct queue *q, bool receiver, struct finished *done)
 {
+    struct piece *pieces[NFC_SUBMIT_MAX];
+
     while (q->state == QUEUE_OPEN && q->in_flight < depth_now(q) && queue_has_work(q)) {
         if (receiver && q->writes > 0) {
             ask_others(q);
             return;
         }
-        struct piece *p = next_piece(q);
-        if (p == NULL) {
+        unsigned count = next_pieces(q, pieces);
+        if (count == 0) {
             break;
         }
-        send_piece(q, p, receiver, done);
+        send_pieces(q, pieces, count, receiver, done);
     }
-    if (queue_has_work(q) && q->state == QUEUE_OPEN && q->in_flight == 0 && q->receiver_sends == 0) {
+    if (queue_has_work(q) && q->state == QUEUE_OPEN && q->in_flight == 0 && q->receiver_sends == 0 && !q->sends_reads) {
         struct err err; /* nothing will come and call again: there is no memory for a piece */
         queue_fail_all(q, err_set(&err, VIX_E_OUT_OF_MEMORY, "%s: no memory for a request", q->p.path), &err, done);
     }
@@ -407,24 +446,33 @@ void queue_run_pump(struct work_item *item)
     (void)pthread_mutex_unlock(&q->lock);
 }
 
-/** The end of a piece, on the receiver thread. */
+/** The end of a piece, on the receiver thread; what follows from it is queue_paused's. */
 static void piece_done(struct nfc_request *r, VixError result, const struct err *err)
 {
     struct piece *p = r->data;
     struct queue *q = p->q;
-    struct finished done = {0};
+    SCOPED_LOCK(&q->lock);
 
-    (void)pthread_mutex_lock(&q->lock);
     q->in_flight--;
     if (result == VIX_OK) {
         struct disk_io *io = p->io;
         q->unanswered = 0;
         io->pieces--;
         spare_piece(q, p);
-        check_finished(q, io, &done);
+        check_finished(q, io, &q->ended);
     } else {
-        piece_failed(q, p, result, err, &done);
+        piece_failed(q, p, result, err, &q->ended);
     }
+}
+
+void queue_paused(void *queue)
+{
+    struct queue *q = queue;
+    struct finished done;
+
+    (void)pthread_mutex_lock(&q->lock);
+    done = q->ended;
+    q->ended = (struct finished){0};
     queue_pump(q, true, &done);
     queue_unlock_and_call(q, &done);
 }
@@ -498,7 +546,7 @@ static void waiter_wait(struct waiter *w, struct finished *done)
 
     if (done->first != NULL) {
         queue_unlock_and_call(q, done);
-        done->first = NULL;
+        *done = (struct finished){0};
         (void)pthread_mutex_lock(&q->lock);
     } else if (w->pump) {
         w->pump = false;

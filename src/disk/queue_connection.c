@@ -97,6 +97,7 @@ static void reopen_once(struct queue *q, struct finished *done)
         (void)pthread_mutex_lock(&q->lock);
     }
     if (code == VIX_OK) {
+        nfc_client_on_pause(client, queue_paused, q);
         q->client = client;
         q->generation++;
         q->state = QUEUE_OPEN;
@@ -122,7 +123,7 @@ static void *run_reopen(void *arg)
         queue_pump(q, false, &done);
         (void)pthread_mutex_unlock(&q->lock);
         queue_call_done(&done);
-        done.first = NULL;
+        done = (struct finished){0};
         (void)pthread_mutex_lock(&q->lock);
     } while (q->state == QUEUE_LOST && queue_has_work(q));
     q->reopening = false;
@@ -206,7 +207,7 @@ static VixError call_once(struct queue *q, queue_call_func *call, void *ctx, str
     q->users++;
     queue_unlock_and_call(q, &done);
     code = call(client, ctx, err);
-    done.first = NULL;
+    done = (struct finished){0};
     (void)pthread_mutex_lock(&q->lock);
     q->users--;
     if (code == VIX_E_HOST_TCP_CONN_LOST) {
@@ -286,6 +287,7 @@ VixError queue_new(const struct queue_params *params, struct nfc_client *client,
         nfc_client_close(client);
         return code;
     }
+    nfc_client_on_pause(client, queue_paused, q);
     q->client = client;
     q->pump_item.run = queue_run_pump;
     (void)pthread_mutex_init(&q->lock, NULL);

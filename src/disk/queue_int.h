@@ -22,6 +22,11 @@ struct piece {
     unsigned depth;      /* that was allowed then */
 };
 
+/** Requests whose done is to be called once the lock is given back, in the order in which they ended. */
+struct finished {
+    struct disk_io *first, *last;
+};
+
 enum queue_state {
     QUEUE_OPEN,
     QUEUE_LOST, /* to be connected again when something is asked for */
@@ -55,11 +60,13 @@ struct queue {
     struct piece *spare;
     uint64_t seq;
     unsigned in_flight;
-    unsigned writes;  /* unfinished ones */
-    unsigned blocked; /* requests that wait for others */
+    unsigned writes;       /* unfinished ones */
+    unsigned blocked;      /* requests that wait for others */
+    struct finished ended; /* by answers since the last pause */
 
     struct waiter *waiters;
-    unsigned receiver_sends; /* the receiver thread is sending a read: no write may begin */
+    unsigned receiver_sends; /* the receiver thread is sending reads: no write may begin */
+    bool sends_reads;        /* a thread is sending reads: it will send those that have come meanwhile */
     bool pump_queued;
     unsigned pumps; /* workers in run_pump */
     struct work_item pump_item;
@@ -73,13 +80,12 @@ struct queue {
     uint64_t old_in, old_out; /* bytes of connections that are gone */
 };
 
-/** Requests whose done is to be called once the lock is given back. */
-struct finished {
-    struct disk_io *first;
-};
-
 /** Sends what can be sent; gives the lock back at times. */
 void queue_pump(struct queue *q, bool receiver, struct finished *done);
+
+/** What follows from answers that have come: more is sent, and those are told whose requests have ended. For
+ * nfc_client_on_pause; takes the lock. */
+void queue_paused(void *queue);
 
 /** A worker's way into queue_pump; takes the lock. */
 void queue_run_pump(struct work_item *item);

@@ -60,7 +60,8 @@ struct nfc_request {
     uint32_t len; /* 1..NFC_REQUEST_MAX */
     void *buf;    /* only read from for a write */
     /** Called exactly once after a successful submit, no lock held: on the receiver thread (or inside close); of a
-     * write that ends before all of it was sent, inside submit. Must be quick, may submit. @err: details. */
+     * write that ends before all of it was sent, inside submit. Must be quick, may submit. @err: details. After one or
+     * more calls nfc_client_on_pause's function is called. */
     void (*done)(struct nfc_request *r, VixError result, const struct err *err);
     void *data; /* the caller's */
 
@@ -83,6 +84,15 @@ struct nfc_request {
  * VIX_E_HOST_TCP_CONN_LOST when the connection is known to be gone; if it breaks while the request is sent, done tells.
  */
 VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *err);
+
+/** The same for several reads, at most NFC_SUBMIT_MAX, which go to the host in one piece. All or none. */
+#define NFC_SUBMIT_MAX 16u
+VixError nfc_client_submit_reads(struct nfc_client *c, struct nfc_request *const *reads, unsigned count,
+                                 struct err *err);
+
+/** What is called after requests were told of their end, before the client waits for the host again: answers that have
+ * come together are one occasion to go on. On the thread of done, no lock held. Before anything is submitted. */
+void nfc_client_on_pause(struct nfc_client *c, void (*pause)(void *ctx), void *ctx);
 
 /** Asks which chunks are allocated: bitmap of nchunks bits, LSB first, (nchunks + 31) / 32 * 4 bytes; start and chunk
  * in bytes. VIX_E_NOT_SUPPORTED where the host cannot. */

@@ -16,7 +16,7 @@
 #include "nfc/input.h"
 #include "nfc/wire.h"
 
-#define CLIENT_STAGING (16u << 10)
+#define CLIENT_STAGING (64u << 10)
 #define CLIENT_BUFFER_OWN (1u << 20)     /* bytes of a fragment to hosts of ours */
 #define CLIENT_EXTRA_SURPLUS (64u << 10) /* a compressed fragment may be that much longer than the buffer */
 #define CLIENT_BUCKETS 64u               /* a power of two */
@@ -62,6 +62,7 @@ struct nfc_client {
     uint8_t *packed; /* a compressed fragment that has come; NULL: none so far */
     uint32_t failed[CLIENT_FAILED_MAX];
     unsigned failed_count, failed_next;
+    bool told; /* of the end of requests, and no pause since */
 
     struct nfc_banner banner;
     bool tagged; /* THUMBPRINT was answered: message 43 is sent */
@@ -70,6 +71,8 @@ struct nfc_client {
     enum nfc_compression compression;
     uint64_t handle;
     unsigned read_timeout_ms;
+    void (*pause)(void *ctx); /* NULL: none */
+    void *pause_ctx;
 
     pthread_mutex_t send_lock;
     pthread_mutex_t lock; /* for all that follows */
@@ -116,6 +119,8 @@ VixError nfc_client_not_allowed(const struct nfc_client *c, uint32_t op_id, cons
 void nfc_client_break(struct nfc_client *c, const struct err *err);
 /** Everything in flight fails; broken before. */
 void nfc_client_fail_all(struct nfc_client *c);
+/** Requests were told of their end, and more will not be for the moment. */
+void nfc_client_pause(const struct nfc_client *c);
 /** Answers to this request may still come. */
 void nfc_client_note_failed(struct nfc_client *c, uint32_t op_id);
 /** Something more, or the first thing, is in flight. With the lock. */

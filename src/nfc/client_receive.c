@@ -77,7 +77,21 @@ static void end_request(struct nfc_client *c, struct nfc_request *r, VixError re
             return;
         }
     }
+    c->told = true;
     r->done(r, result, err);
+}
+
+void nfc_client_on_pause(struct nfc_client *c, void (*pause)(void *ctx), void *ctx)
+{
+    c->pause = pause;
+    c->pause_ctx = ctx;
+}
+
+void nfc_client_pause(const struct nfc_client *c)
+{
+    if (c->pause != NULL) {
+        c->pause(c->pause_ctx);
+    }
 }
 
 static struct nfc_call *find_call(struct nfc_client *c, uint32_t op_id)
@@ -475,6 +489,29 @@ VixError nfc_client_receive(struct nfc_client *c, struct err *err)
                                         : take_reply(c, &header, payload, err);
 }
 
+/** Whether all of the next answer has come: taking it will not wait for the host. */
+static bool answer_is_here(const struct nfc_client *c)
+{
+    const uint8_t *bytes;
+    size_t len = nfc_input_staged(&c->in, &bytes);
+    struct nfc_header header;
+    struct nfc_io io;
+
+    if (len < NFC_HEADER_LEN + NFC_IO_LEN || !nfc_header_get(bytes, &header) || header.type != NFC_AIO_IO) {
+        return false;
+    }
+    nfc_io_get(bytes + NFC_HEADER_LEN, &io);
+    return header.payload_len == NFC_IO_LEN && io.extra_len <= len - NFC_HEADER_LEN - NFC_IO_LEN;
+}
+
+static void pause_if_told(struct nfc_client *c)
+{
+    if (c->told) {
+        c->told = false;
+        nfc_client_pause(c);
+    }
+}
+
 void *nfc_client_run(void *client)
 {
     struct nfc_client *c = client;
@@ -482,8 +519,12 @@ void *nfc_client_run(void *client)
 
     err_init(&err);
     while (nfc_client_receive(c, &err) == VIX_OK) {
+        if (c->told && !answer_is_here(c)) {
+            pause_if_told(c);
+        }
     }
     nfc_client_break(c, &err);
     nfc_client_fail_all(c);
+    pause_if_told(c);
     return NULL;
 }

@@ -167,11 +167,26 @@ static void end_sending(struct nfc_client *c, struct nfc_request *r)
     err_init(&none);
     none.code = result;
     r->done(r, result, failure != NULL ? failure : &none);
+    nfc_client_pause(c);
 }
 
 /* ---- submit ---- */
 
-static VixError enter(struct nfc_client *c, struct nfc_request *r, uint32_t *ret_op_id, struct err *err)
+static void prepare(struct nfc_request *r)
+{
+    r->arrived = 0;
+    r->seen = NULL;
+    r->sending = r->write;
+    r->ended = false;
+    r->failure = NULL;
+    r->connection_lost = false;
+    r->host_error = 0;
+}
+
+/** Makes them known to the receiver; from here on a read may end, and be gone, at any moment. Their numbers follow
+ * each other. */
+static VixError enter(struct nfc_client *c, struct nfc_request *const *requests, unsigned count, uint32_t *ret_op_id,
+                      struct err *err)
 {
     SCOPED_LOCK(&c->lock);
     if (c->broken) {
@@ -180,49 +195,60 @@ static VixError enter(struct nfc_client *c, struct nfc_request *r, uint32_t *ret
         }
         return VIX_E_HOST_TCP_CONN_LOST;
     }
-    r->op_id = c->next_op++;
-    r->next = c->requests[r->op_id % CLIENT_BUCKETS];
-    c->requests[r->op_id % CLIENT_BUCKETS] = r;
-    nfc_client_in_flight(c);
-    c->senders += r->write ? 1 : 0;
-    *ret_op_id = r->op_id;
+    *ret_op_id = c->next_op;
+    for (unsigned i = 0; i < count; i++) {
+        struct nfc_request *r = requests[i];
+        r->op_id = c->next_op++;
+        r->next = c->requests[r->op_id % CLIENT_BUCKETS];
+        c->requests[r->op_id % CLIENT_BUCKETS] = r;
+        nfc_client_in_flight(c);
+        c->senders += r->write ? 1 : 0;
+    }
+    return VIX_OK;
+}
+
+VixError nfc_client_submit_reads(struct nfc_client *c, struct nfc_request *const *reads, unsigned count,
+                                 struct err *err)
+{
+    uint8_t heads[NFC_SUBMIT_MAX][HEAD_LEN];
+    const struct iovec iov = piece(heads, count * sizeof heads[0]);
+    struct err failure;
+    uint32_t op_id;
+
+    for (unsigned i = 0; i < count; i++) {
+        prepare(reads[i]);
+        put_head(c, 0, reads[i], 0, reads[i]->len, heads[i]);
+    }
+    if (enter(c, reads, count, &op_id, err) != VIX_OK) {
+        return VIX_E_HOST_TCP_CONN_LOST;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct nfc_header header = {NFC_AIO_IO, NFC_IO_LEN, op_id + i};
+        nfc_header_put(&header, heads[i]);
+    }
+    err_init(&failure);
+    if (nfc_client_send(c, &iov, 1, &failure) != VIX_OK) {
+        nfc_client_break(c, &failure); /* the receiver tells */
+    }
     return VIX_OK;
 }
 
 VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *err)
 {
-    const bool write = r->write;
-    uint8_t head[HEAD_LEN];
     struct err failure;
     uint32_t op_id;
-    VixError code;
 
-    r->arrived = 0;
-    r->seen = NULL;
-    r->sending = write;
-    r->ended = false;
-    r->failure = NULL;
-    r->connection_lost = false;
-    r->host_error = 0;
-    put_head(c, 0, r, 0, r->len, head);
-    if (enter(c, r, &op_id, err) != VIX_OK) {
+    if (!r->write) {
+        return nfc_client_submit_reads(c, &r, 1, err);
+    }
+    prepare(r);
+    if (enter(c, &r, 1, &op_id, err) != VIX_OK) {
         return VIX_E_HOST_TCP_CONN_LOST;
     }
     err_init(&failure);
-    if (write) {
-        code = send_write(c, r, &failure);
-    } else {
-        /* a read may be answered, and be gone, at any moment from here on */
-        const struct nfc_header header = {NFC_AIO_IO, NFC_IO_LEN, op_id};
-        const struct iovec iov = {head, HEAD_LEN};
-        nfc_header_put(&header, head);
-        code = nfc_client_send(c, &iov, 1, &failure);
-    }
-    if (code != VIX_OK) {
+    if (send_write(c, r, &failure) != VIX_OK) {
         nfc_client_break(c, &failure); /* the receiver tells */
     }
-    if (write) {
-        end_sending(c, r);
-    }
+    end_sending(c, r);
     return VIX_OK;
 }

@@ -131,6 +131,12 @@ VixError nfc_input_drop(struct nfc_input *in, uint64_t len, struct err *err)
     return VIX_OK;
 }
 
+size_t nfc_input_staged(const struct nfc_input *in, const uint8_t **ret_bytes)
+{
+    *ret_bytes = in->staging + in->pos;
+    return in->end - in->pos;
+}
+
 bool nfc_input_waiting(const struct nfc_input *in)
 {
     return in->end > in->pos || (in->tcp != NULL && tcp_readable(in->tcp));

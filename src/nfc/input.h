@@ -31,6 +31,8 @@ VixError nfc_input_start(struct nfc_input *in, void *buf, size_t len, bool *ret_
  * ETIMEDOUT) one can go on waiting. */
 VixError nfc_input_wait(struct nfc_input *in, bool *ret_ended, struct err *err);
 VixError nfc_input_drop(struct nfc_input *in, uint64_t len, struct err *err);
+/** What has been read ahead. */
+size_t nfc_input_staged(const struct nfc_input *in, const uint8_t **ret_bytes);
 /** Whether something has arrived already. */
 bool nfc_input_waiting(const struct nfc_input *in);
 

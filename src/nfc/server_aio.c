@@ -474,6 +474,16 @@ static VixError x_create_disk(struct nfc_session *ss, const struct nfc_header *h
 
 /* ---- frames ---- */
 
+/* What is kept goes out unless so many bytes are there to go on with. */
+static void flush_before(struct nfc_session *ss, size_t len)
+{
+    const uint8_t *bytes;
+
+    if (nfc_input_staged(&ss->in, &bytes) < len) {
+        nfc_out_flush(ss);
+    }
+}
+
 struct message {
     uint32_t type;
     uint32_t payload_min; /* 0: any */
@@ -535,6 +545,7 @@ static VixError take_payload(struct nfc_session *ss, const struct nfc_header *he
                        ss->stream->peer, header->type, header->payload_len, NFC_PAYLOAD_MAX);
     }
     memset(payload, 0, NFC_PAYLOAD_KEPT);
+    flush_before(ss, header->payload_len);
     code = nfc_input_read(&ss->in, payload, kept, err);
     return code == VIX_OK ? nfc_input_drop(&ss->in, header->payload_len - kept, err) : code;
 }
@@ -553,6 +564,9 @@ static VixError serve_frame(struct nfc_session *ss, const struct nfc_header *hea
     }
     if (header->payload_len < message->payload_min) {
         return short_message(ss, header, message->payload_min, err);
+    }
+    if (header->type != NFC_AIO_IO) {
+        nfc_out_flush(ss);
     }
     return message->handle(ss, header, payload, err);
 }
@@ -576,6 +590,7 @@ VixError nfc_server_aio(struct nfc_session *ss, struct err *err)
 
     while (!ss->ended) {
         bool lost = false;
+        flush_before(ss, NFC_HEADER_LEN);
         VixError code = nfc_input_start(&ss->in, bytes, sizeof bytes, &lost, err);
         if (code == VIX_OK && lost) {
             return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the client ended the connection without a word",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* server_int.h - the inside of the host's end of NFC. One thread, that of nfc_serve, is the reader: it takes what the
- * client sends and answers what needs no disk. Workers of the pool read and write the disk and compress. One sender
- * thread, started when the first answer comes from a worker, gives answers to the socket, so that a client that does
- * not take them holds up no worker.
+ * client sends and answers what needs no disk, and reads small pieces of a disk that gives them at once. Workers of the
+ * pool do the other reads and writes, and compress. One sender thread, started when the first answer comes from a
+ * worker, gives answers to the socket, so that a client that does not take them holds up no worker.
  *
  * Locks: session.lock (queue of answers, buffers, requests), session.send_lock (the stream's writing side); neither is
  * taken under the other, none is held while the host is called. */
@@ -25,7 +25,10 @@
 #define SERVER_IN_FLIGHT_DEFAULT 64u
 #define SERVER_INCOMPLETE_MAX 256u /* writes of which fragments are missing */
 #define SERVER_STAGING (64u << 10)
-#define SERVER_BATCH 16u /* answers in one call of writev */
+#define SERVER_BATCH 16u             /* answers in one call of writev */
+#define SERVER_QUICK_MAX (16u << 10) /* reads of up to that many bytes are the reader's while none of them is slow: */
+#define SERVER_QUICK_NS 50000u       /* takes longer than from memory */
+#define SERVER_SLOW_READS 32u        /* so many then are the pool's */
 
 /* ---- what goes out ---- */
 
@@ -133,6 +136,8 @@ struct nfc_session {
     uint64_t random;
     struct nfc_job *incomplete;
     unsigned incomplete_count;
+    struct nfc_out *kept; /* answers of the reader that go out together, newest first */
+    unsigned kept_count;
 
     pthread_mutex_t send_lock;
     pthread_mutex_t lock;
@@ -141,6 +146,7 @@ struct nfc_session {
     struct nfc_stock stock;
     unsigned in_flight; /* requests that have arrived and are not answered */
     unsigned units;     /* given to the pool and not done */
+    atomic_uint slow;   /* small reads that are still to be given to the pool */
     bool broken;        /* sending failed, for this reason: */
     struct err broken_err;
 };
@@ -212,11 +218,17 @@ void nfc_out_error(const struct nfc_session *ss, struct nfc_out *out, uint32_t o
 void nfc_out_post(struct nfc_session *ss, struct nfc_out *out);
 /** Sends an answer on this thread. */
 void nfc_out_send(struct nfc_session *ss, struct nfc_out *out);
+/** Keeps an answer of the reader for those that follow: it goes out with them. */
+void nfc_out_keep(struct nfc_session *ss, struct nfc_out *out);
+/** Sends what is kept: before the reader waits for anything. */
+void nfc_out_flush(struct nfc_session *ss);
 /** Ends the sender's thread; nothing is queued any more. */
 void nfc_sender_end(struct nfc_session *ss);
 /** The connection is of no use any more: wakes all who wait for it. */
 void nfc_session_break(struct nfc_session *ss, const struct err *err);
 bool nfc_session_broken(struct nfc_session *ss);
+
+uint64_t nfc_now_ns(void);
 
 /** A number for tests that want chance. With the lock held. */
 uint64_t nfc_session_random(struct nfc_session *ss);

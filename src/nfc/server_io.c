@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Message 7, on the reader's thread: what a client may ask for, how reads are cut into units, and how the frames of
- * writes become units. A single small request that nothing follows is done at once by the reader; everything else goes
- * to the pool. */
+ * writes become units. A single small request that nothing follows is done at once by the reader, and so are small
+ * reads as long as the disk gives them at once; everything else goes to the pool. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,6 +103,13 @@ static bool alone(struct nfc_session *ss)
 
 /* ---- reads ---- */
 
+/* Whether that is less work for the reader than giving it to others. */
+static bool quick(struct nfc_session *ss, const struct nfc_io *io)
+{
+    return io->total <= SERVER_QUICK_MAX && io->compression == NFC_COMPRESS_NONE && ss->test.delay_ms == 0 &&
+           !ss->test.shuffle_replies && atomic_load_explicit(&ss->slow, memory_order_relaxed) == 0;
+}
+
 static uint32_t unit_max(struct nfc_session *ss)
 {
     uint32_t max = (uint32_t)min_u64(ss->buffer_size, SERVER_UNIT_MAX);
@@ -174,7 +181,7 @@ static VixError serve_read(struct nfc_session *ss, uint32_t op_id, const struct 
     if (job == NULL) {
         return err->code;
     }
-    job->direct = alone(ss) && job->io.total <= unit_max(ss);
+    job->direct = job->io.total <= unit_max(ss) && (quick(ss, &job->io) || alone(ss));
     nfc_job_enter(ss);
     code = job->failed ? VIX_OK : read_parts(job, err);
     if (code != VIX_OK) {
@@ -344,6 +351,7 @@ static VixError begin_write(struct nfc_session *ss, uint32_t op_id, const struct
 
 static VixError serve_write(struct nfc_session *ss, uint32_t op_id, const struct nfc_io *io, struct err *err)
 {
+    nfc_out_flush(ss);
     struct nfc_job *job = find_incomplete(ss, op_id);
     VixError code = job == NULL ? begin_write(ss, op_id, io, &job, err) : VIX_OK;
 
@@ -386,6 +394,7 @@ VixError nfc_server_io(struct nfc_session *ss, const struct nfc_header *header, 
 
 void nfc_io_settle(struct nfc_session *ss)
 {
+    nfc_out_flush(ss);
     submit_incomplete(ss);
     SCOPED_LOCK(&ss->lock);
     while (ss->in_flight > 0 || ss->units > 0) {

@@ -73,13 +73,26 @@ static void fail_by_host(struct nfc_job *job, VixError code, struct err *failure
     nfc_job_fail(job, number, code, text);
 }
 
+/* Waits until others have got on; what this thread keeps may be all that there is. With the lock held, which is
+ * released meanwhile. */
+static void wait_change(struct nfc_session *ss)
+{
+    if (ss->kept != NULL) {
+        (void)pthread_mutex_unlock(&ss->lock);
+        nfc_out_flush(ss);
+        (void)pthread_mutex_lock(&ss->lock);
+    } else {
+        (void)pthread_cond_wait(&ss->changed, &ss->lock);
+    }
+}
+
 void nfc_job_enter(struct nfc_session *ss)
 {
     uint32_t max = ss->how->in_flight_max > 0 ? ss->how->in_flight_max : SERVER_IN_FLIGHT_DEFAULT;
     SCOPED_LOCK(&ss->lock);
 
     while (ss->in_flight >= max && !ss->broken) {
-        (void)pthread_cond_wait(&ss->changed, &ss->lock);
+        wait_change(ss);
     }
     ss->in_flight++;
 }
@@ -119,7 +132,7 @@ static void put_written(struct nfc_job *job)
 static void deliver(const struct nfc_job *job, struct nfc_out *out)
 {
     if (job->direct) {
-        nfc_out_send(job->session, out);
+        nfc_out_keep(job->session, out);
     } else {
         nfc_out_post(job->session, out);
     }
@@ -174,10 +187,10 @@ static bool wait_buffers(struct nfc_session *ss, struct nfc_unit *unit, uint32_t
 
     while (!ss->broken && !nfc_stock_take(&ss->stock, unit->len, packed_room, &unit->data, &unit->packed, &no_memory)) {
         /* without memory, and with nothing that will give back any, waiting is of no use */
-        if (no_memory && ss->units == 0 && ss->sender.queued == 0) {
+        if (no_memory && ss->units == 0 && ss->sender.queued == 0 && ss->kept == NULL) {
             return false;
         }
-        (void)pthread_cond_wait(&ss->changed, &ss->lock);
+        wait_change(ss);
     }
     return !ss->broken;
 }
@@ -327,10 +340,35 @@ static void put_fragment(struct nfc_unit *unit)
     unit->out.done = fragment_done;
 }
 
+/* Reads that come out of memory are not worth a change of threads. */
+static void note_time(struct nfc_session *ss, uint64_t ns)
+{
+    unsigned slow = atomic_load_explicit(&ss->slow, memory_order_relaxed);
+
+    if (ns > SERVER_QUICK_NS) {
+        atomic_store_explicit(&ss->slow, SERVER_SLOW_READS, memory_order_relaxed);
+    } else if (slow > 0) {
+        (void)atomic_compare_exchange_strong(&ss->slow, &slow, slow - 1);
+    }
+}
+
+static VixError read_disk(struct nfc_unit *unit, struct err *err)
+{
+    const struct nfc_job *job = unit->job;
+    struct nfc_session *ss = job->session;
+    const bool timed = job->io.total <= SERVER_QUICK_MAX;
+    const uint64_t begin = timed ? nfc_now_ns() : 0;
+    VixError code = ss->how->ops->read(ss->disk, job->io.off + unit->off, unit->len, unit->data->bytes, err);
+
+    if (timed) {
+        note_time(ss, nfc_now_ns() - begin);
+    }
+    return code;
+}
+
 static void run_read(struct nfc_unit *unit)
 {
     struct nfc_job *job = unit->job;
-    struct nfc_session *ss = job->session;
     VixError code;
     struct err err;
 
@@ -339,7 +377,7 @@ static void run_read(struct nfc_unit *unit)
         unit_done(unit);
         return;
     }
-    code = ss->how->ops->read(ss->disk, job->io.off + unit->off, unit->len, unit->data->bytes, &err);
+    code = read_disk(unit, &err);
     if (code != VIX_OK) {
         fail_by_host(job, code, &err);
         unit_done(unit);

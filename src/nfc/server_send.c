@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What goes out. The reader sends its own answers at once; those of the workers wait in a queue for the sender's
- * thread, which gives several to the socket in one call. Each frame goes out under send_lock as one piece. */
+/* What goes out. The reader sends its own answers at once, or, of reads, some together before it waits for anything;
+ * those of the workers wait in a queue for the sender's thread, which gives several to the socket in one call. Each
+ * frame goes out under send_lock as one piece. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #define NS_PER_S 1000000000u
 #define SHUFFLE_WAIT_NS (2 * (uint64_t)NS_PER_MS) /* so that there is something to shuffle */
 
-static uint64_t now_ns(void)
+uint64_t nfc_now_ns(void)
 {
     struct timespec now;
 
@@ -217,6 +218,32 @@ void nfc_out_send(struct nfc_session *ss, struct nfc_out *out)
     send_list(ss, out);
 }
 
+void nfc_out_keep(struct nfc_session *ss, struct nfc_out *out)
+{
+    out->next = ss->kept;
+    ss->kept = out;
+    if (++ss->kept_count == SERVER_BATCH) {
+        nfc_out_flush(ss);
+    }
+}
+
+void nfc_out_flush(struct nfc_session *ss)
+{
+    struct nfc_out *list = NULL;
+
+    if (ss->kept == NULL) {
+        return;
+    }
+    while (ss->kept != NULL) { /* oldest first */
+        struct nfc_out *out = ss->kept;
+        ss->kept = out->next;
+        out->next = list;
+        list = out;
+    }
+    ss->kept_count = 0;
+    send_list(ss, list);
+}
+
 static void append(struct nfc_sender *sender, struct nfc_out *out)
 {
     out->next = NULL;
@@ -282,7 +309,7 @@ static void *run_sender(void *arg)
 
     (void)pthread_mutex_lock(&ss->lock);
     for (;;) {
-        uint64_t now = ss->test.delay_ms > 0 || ss->test.shuffle_replies ? now_ns() : 0;
+        uint64_t now = ss->test.delay_ms > 0 || ss->test.shuffle_replies ? nfc_now_ns() : 0;
         if (sender->first != NULL && (ss->broken || sender->first->due_ns <= now)) {
             struct nfc_out *list = take_batch(ss, ss->broken ? UINT64_MAX : now);
             (void)pthread_mutex_unlock(&ss->lock);
@@ -312,9 +339,9 @@ void nfc_out_post(struct nfc_session *ss, struct nfc_out *out)
 {
     out->due_ns = 0;
     if (ss->test.delay_ms > 0) {
-        out->due_ns = now_ns() + ss->test.delay_ms * (uint64_t)NS_PER_MS;
+        out->due_ns = nfc_now_ns() + ss->test.delay_ms * (uint64_t)NS_PER_MS;
     } else if (ss->test.shuffle_replies) {
-        out->due_ns = now_ns() + SHUFFLE_WAIT_NS;
+        out->due_ns = nfc_now_ns() + SHUFFLE_WAIT_NS;
     }
     (void)pthread_mutex_lock(&ss->lock);
     if (ensure_sender_locked(ss)) {

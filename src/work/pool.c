@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A queue and the threads that empty it. A thread is started when an item is queued that no waiting thread will take,
- * up to the limit. One mutex; nothing of the caller's runs under it. */
+ * up to the limit. Waking is dear: one thread at a time is woken, and wakes the next if it leaves items behind; while
+ * it is on its way more items need no other. One mutex, held for moments only; nothing of the caller's runs under it.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -16,11 +18,23 @@ struct work_pool {
     struct work_item **last; /* where the next item is linked in */
     size_t queued;
     unsigned idle; /* threads that wait */
+    bool waking;   /* one of them has been told not to */
     unsigned nthreads;
     unsigned max_threads;
     bool ending;
     pthread_t threads[];
 };
+
+/** A mutex whose waiters try for a while before they sleep. */
+static void init_spinning(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attr;
+
+    (void)pthread_mutexattr_init(&attr);
+    (void)pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    (void)pthread_mutex_init(mutex, &attr);
+    (void)pthread_mutexattr_destroy(&attr);
+}
 
 VixError work_pool_new(unsigned threads, struct work_pool **ret_pool, struct err *err)
 {
@@ -30,7 +44,7 @@ VixError work_pool_new(unsigned threads, struct work_pool **ret_pool, struct err
     if (pool == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    (void)pthread_mutex_init(&pool->mutex, NULL);
+    init_spinning(&pool->mutex);
     (void)pthread_cond_init(&pool->wake, NULL);
     pool->last = &pool->first;
     pool->max_threads = max;
@@ -52,6 +66,16 @@ static struct work_item *take_locked(struct work_pool *pool)
     return item;
 }
 
+/** Whether a thread is to be woken, which the caller does without the lock. */
+static bool wake_one_locked(struct work_pool *pool)
+{
+    if (pool->first == NULL || pool->idle == 0 || pool->waking) {
+        return false;
+    }
+    pool->waking = true;
+    return true;
+}
+
 static void *run_thread(void *arg)
 {
     struct work_pool *pool = arg;
@@ -61,7 +85,11 @@ static void *run_thread(void *arg)
     for (;;) {
         struct work_item *item = take_locked(pool);
         if (item != NULL) {
+            bool wake = wake_one_locked(pool);
             (void)pthread_mutex_unlock(&pool->mutex);
+            if (wake) {
+                (void)pthread_cond_signal(&pool->wake);
+            }
             item->run(item);
             (void)pthread_mutex_lock(&pool->mutex);
         } else if (pool->ending) {
@@ -70,6 +98,7 @@ static void *run_thread(void *arg)
             pool->idle++;
             (void)pthread_cond_wait(&pool->wake, &pool->mutex);
             pool->idle--;
+            pool->waking = false;
         }
     }
     (void)pthread_mutex_unlock(&pool->mutex);
@@ -89,6 +118,7 @@ static bool ensure_thread_locked(struct work_pool *pool)
 void work_submit(struct work_pool *pool, struct work_item *item)
 {
     bool alone;
+    bool wake = false;
 
     item->next = NULL;
     (void)pthread_mutex_lock(&pool->mutex);
@@ -99,9 +129,12 @@ void work_submit(struct work_pool *pool, struct work_item *item)
     if (alone) {
         item = take_locked(pool);
     } else {
-        (void)pthread_cond_signal(&pool->wake);
+        wake = wake_one_locked(pool);
     }
     (void)pthread_mutex_unlock(&pool->mutex);
+    if (wake) {
+        (void)pthread_cond_signal(&pool->wake);
+    }
     if (alone && item != NULL) {
         item->run(item);
     }

@@ -3,6 +3,8 @@
 #ifndef VIXDISK_TESTS_NFC_UTIL_H
 #define VIXDISK_TESTS_NFC_UTIL_H
 
+#include <stdatomic.h>
+
 #include "net_util.h"
 
 #include "base/alloc.h"
@@ -23,6 +25,8 @@ struct nfc_host_disk {
     uint64_t created;
     uint32_t open_flags;
     pthread_mutex_t lock;
+    atomic_uint read_ms; /* what a read takes */
+    atomic_uint reading, most_reading;
 };
 
 static struct nfc_host_disk memory;
@@ -71,7 +75,18 @@ static VixError host_open(void *host, struct nfc_host_grant *grant, const char *
 
 static VixError host_read(struct nfc_host_disk *d, uint64_t off, uint32_t len, void *buf, struct err *e)
 {
+    const unsigned nap_ms = atomic_load(&d->read_ms);
+
     (void)e;
+    if (nap_ms > 0) {
+        const struct timespec nap = {.tv_nsec = (long)nap_ms * 1000000};
+        unsigned now = atomic_fetch_add(&d->reading, 1) + 1;
+        unsigned most = atomic_load(&d->most_reading);
+        while (now > most && !atomic_compare_exchange_weak(&d->most_reading, &most, now)) {
+        }
+        (void)nanosleep(&nap, NULL);
+        (void)atomic_fetch_sub(&d->reading, 1);
+    }
     SCOPED_LOCK(&d->lock);
     memcpy(buf, d->bytes + off, len);
     return VIX_OK;

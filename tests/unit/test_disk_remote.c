@@ -36,6 +36,9 @@ struct nfc_client {
     unsigned count;
     bool lost;
     bool ending;
+    bool told; /* of the end of requests, and no pause since */
+    void (*pause)(void *ctx);
+    void *pause_ctx;
     uint64_t in;
 };
 
@@ -54,7 +57,7 @@ static struct host {
     bool no_map, no_keys;
     uint8_t map[CAPACITY / 65536 / 8];
     /* what was seen */
-    unsigned requests, reopened, attempts, most, map_questions, flushes;
+    unsigned requests, sendings, reopened, attempts, most, map_questions, flushes;
     uint32_t largest;
     bool collision;
 } host;
@@ -99,8 +102,18 @@ static bool touches(const struct nfc_request *r, uint64_t off)
     return off >= r->off && off < r->off + r->len;
 }
 
+static void pause_client(struct nfc_client *c)
+{
+    c->told = false;
+    (void)pthread_mutex_unlock(&host.lock);
+    c->pause(c->pause_ctx);
+    (void)pthread_mutex_lock(&host.lock);
+}
+
+/** Only small answers come several at a time. */
 static void answer(struct nfc_client *c, struct nfc_request *r, bool lost)
 {
+    const bool large = r->len >= 16384;
     VixError code = VIX_OK;
     struct err e;
 
@@ -123,7 +136,11 @@ static void answer(struct nfc_client *c, struct nfc_request *r, bool lost)
     c->count--;
     (void)pthread_mutex_unlock(&host.lock);
     r->done(r, code, &e);
+    c->told = true;
     (void)pthread_mutex_lock(&host.lock);
+    if (large) {
+        pause_client(c);
+    }
 }
 
 static struct nfc_request *take(struct nfc_client *c)
@@ -143,6 +160,8 @@ static void *receive(void *arg)
     for (;;) {
         if (c->count > 0 && (!host.hold || c->lost || c->ending)) {
             answer(c, take(c), c->lost || c->ending);
+        } else if (c->told) {
+            pause_client(c);
         } else if (c->ending) {
             break;
         } else {
@@ -163,24 +182,45 @@ static void check_collisions(const struct nfc_client *c, const struct nfc_reques
     }
 }
 
-VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *e)
+static void accept_request(struct nfc_client *c, struct nfc_request *r)
 {
-    SCOPED_LOCK(&host.lock);
-    if (host.cut_after > 0 && --host.cut_after == 0) {
-        c->lost = true;
-        (void)pthread_cond_broadcast(&host.change);
-    }
-    if (c->lost) {
-        return err_set(e, VIX_E_HOST_TCP_CONN_LOST, "host: cut");
-    }
     check_collisions(c, r);
     assert_true(c->count < FLIGHT_MAX);
     c->flight[c->count++] = r;
     host.requests++;
     host.most = c->count > host.most ? c->count : host.most;
     host.largest = r->len > host.largest ? r->len : host.largest;
+}
+
+VixError nfc_client_submit_reads(struct nfc_client *c, struct nfc_request *const *reads, unsigned count, struct err *e)
+{
+    SCOPED_LOCK(&host.lock);
+    host.sendings++;
+    if (host.cut_after > 0 && host.cut_after <= count) {
+        host.cut_after = 0;
+        c->lost = true;
+        (void)pthread_cond_broadcast(&host.change);
+    }
+    if (c->lost) {
+        return err_set(e, VIX_E_HOST_TCP_CONN_LOST, "host: cut");
+    }
+    host.cut_after -= host.cut_after > 0 ? count : 0;
+    for (unsigned i = 0; i < count; i++) {
+        accept_request(c, reads[i]);
+    }
     (void)pthread_cond_broadcast(&host.change);
     return VIX_OK;
+}
+
+VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *e)
+{
+    return nfc_client_submit_reads(c, &r, 1, e);
+}
+
+void nfc_client_on_pause(struct nfc_client *c, void (*pause)(void *ctx), void *ctx)
+{
+    c->pause = pause;
+    c->pause_ctx = ctx;
 }
 
 VixError nfc_client_allocated(struct nfc_client *c, uint64_t chunk, uint64_t start, uint32_t nchunks, uint8_t *bitmap,
@@ -536,6 +576,34 @@ static void test_depth(void **state)
     assert_int_equal(host.most, 8);
     assert_memory_equal(buf, host.image, 20 * MIB);
     assert_memory_equal(small, host.image + 9 * 512, 512);
+    close_disk(d, VIX_OK);
+    free(buf);
+}
+
+/** Small answers that come together are followed by as many requests in one piece. */
+static void test_small_ones_together(void **state)
+{
+    struct disk *d = open_disk("together", false, MIB, 16);
+    struct background b[40] = {0};
+    uint8_t *buf = malloc(40 * 4096);
+
+    (void)state;
+    set_hold(true);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(disk_read_async(d, (uint64_t)i * 24, 8, buf + (size_t)i * 4096, background_done, &b[i], &err),
+                         VIX_OK);
+    }
+    await_requests(16);
+    assert_int_equal(host.sendings, 16);
+    set_hold(false);
+    assert_int_equal(disk_wait(d, &err), VIX_OK);
+    assert_int_equal(host.requests, 40);
+    assert_int_equal(host.most, 16);
+    assert_int_equal(host.sendings, 18);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(atomic_load(&b[i].done), 1);
+        assert_memory_equal(buf + (size_t)i * 4096, host.image + (size_t)i * 24 * 512, 4096);
+    }
     close_disk(d, VIX_OK);
     free(buf);
 }
@@ -898,6 +966,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_read_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_ahead_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_small_ones_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlaps_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(test_host_without_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_bad_place, setup, teardown),

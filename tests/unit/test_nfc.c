@@ -518,6 +518,54 @@ static void close_with_requests(void **state)
     free(buf);
 }
 
+static void paused(void *ctx)
+{
+    atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+/** Reads that go out in one piece, of a disk that gives them at once and of one that takes its time; with and without
+ * TLS, in both orders of answers. */
+static void reads_together(void **state)
+{
+    enum { N = NFC_SUBMIT_MAX };
+    const struct nfc_test_knobs shuffle = {.shuffle_replies = true};
+    uint8_t *buf = malloc(N * 4096);
+    struct nfc_request *reads[N];
+    struct wait waits[N];
+
+    (void)state;
+    for (unsigned round = 0; round < 6; round++) {
+        atomic_uint pauses = 0;
+        struct nfc_test_host h;
+        start_host(&h, round == 2 ? &shuffle : NULL);
+        struct nfc_connect how = connect_params(h.port, round % 2 == 1);
+        struct nfc_client *c = open_client(&how);
+        nfc_client_on_pause(c, paused, &pauses);
+        atomic_store(&memory.read_ms, round >= 3 ? 3 : 0);
+        atomic_store(&memory.most_reading, 0);
+        for (unsigned pass = 0; pass < 20; pass++) {
+            memset(buf, 0xEE, N * 4096);
+            for (unsigned i = 0; i < N; i++) {
+                wait_init(&waits[i], false, ((uint64_t)pass * 37 + i * 11) * 4096, 4096, buf + (size_t)i * 4096);
+                reads[i] = &waits[i].r;
+            }
+            assert_int_equal(nfc_client_submit_reads(c, reads, N, &err), VIX_OK);
+            for (unsigned i = 0; i < N; i++) {
+                assert_int_equal(wait_for(&waits[i]), VIX_OK);
+                assert_memory_equal(buf + (size_t)i * 4096, memory.bytes + waits[i].r.off, 4096);
+            }
+        }
+        atomic_store(&memory.read_ms, 0);
+        if (round >= 3) {
+            assert_true(atomic_load(&memory.most_reading) > 1); /* none waits for another one's disk */
+        }
+        nfc_client_close(c);
+        assert_in_range(atomic_load(&pauses), 20, 20 * N);
+        stop_host(&h);
+    }
+    free(buf);
+}
+
 /** Time-outs of answers count from the request; an idle connection stays. */
 static void time_outs(void **state)
 {
@@ -569,6 +617,7 @@ int main(void)
         cmocka_unit_test(errors_of_requests),
         cmocka_unit_test(lost_connection),
         cmocka_unit_test(close_with_requests),
+        cmocka_unit_test(reads_together),
         cmocka_unit_test(time_outs),
     };
     return cmocka_run_group_tests(tests, nfc_set_up, nfc_tear_down);
