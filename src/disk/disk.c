@@ -84,6 +84,19 @@ VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent
                    d->path);
 }
 
+VixError disk_map_one(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
+                      unsigned *ret_count, struct err *err)
+{
+    struct disk_run run;
+    VixError code = d->ops->map(d, sector, nsectors, EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, err);
+
+    if (code == VIX_OK) {
+        ret_spans[0] = (struct extent_span){.nsectors = run.nsectors, .data = !run.zero};
+        *ret_count = 1;
+    }
+    return code;
+}
+
 VixError disk_no_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err)
 {
     (void)ret_value;

@@ -71,6 +71,15 @@ static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, ui
     return VIX_OK;
 }
 
+static VixError local_map_many(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
+                               unsigned *ret_count, struct err *err)
+{
+    struct chain *c = chain_of(d);
+
+    return c->link_count > 1 || c->base.read != NULL ? disk_map_one(d, sector, nsectors, ret_spans, ret_count, err)
+                                                     : chain_map_many(c, sector, nsectors, ret_spans, ret_count, err);
+}
+
 /* ---- what the disk database tells ---- */
 
 static VixError take_parent_hint(struct link *top, VixDiskLibInfo *info, struct err *err)
@@ -138,6 +147,7 @@ static const struct disk_ops local_ops = {
     .pull = local_pull,
     .flush = local_flush,
     .map = local_map,
+    .map_many = local_map_many,
     .info = local_info,
     .meta_get = local_meta_get,
     .meta_set = local_meta_set,

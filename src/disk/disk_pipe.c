@@ -128,6 +128,7 @@ static const struct disk_ops pipe_ops = {
     .pull = disk_no_pull,
     .flush = disk_no_flush,
     .map = pipe_map,
+    .map_many = disk_map_one,
     .info = disk_info_from_meta,
     .meta_get = disk_no_meta_get,
     .meta_set = disk_no_meta_set,

@@ -124,6 +124,7 @@ static const struct disk_ops raw_ops = {
     .pull = disk_no_pull,
     .flush = raw_flush,
     .map = raw_map,
+    .map_many = disk_map_one,
     .info = disk_info_from_meta,
     .meta_get = disk_no_meta_get,
     .meta_set = disk_no_meta_set,

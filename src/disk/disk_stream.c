@@ -134,6 +134,7 @@ static const struct disk_ops stream_disk_ops = {
     .pull = disk_no_pull,
     .flush = disk_no_flush,
     .map = stream_map,
+    .map_many = disk_map_one,
     .info = stream_info,
     .meta_get = stream_meta_get,
     .meta_set = disk_no_meta_set,

@@ -4,35 +4,60 @@
 #include "base/checked.h"
 #include "ops/ops.h"
 
+/** The blocks that are found. */
+struct blocks {
+    uint64_t sector; /* of the range; chunks begin there */
+    uint64_t end;
+    uint64_t chunk_sectors;
+    uint64_t first, behind; /* the block that is not yet told of; empty if they are equal */
+    VixError (*found)(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err);
+    void *ctx;
+};
+
+static VixError tell(const struct blocks *b, struct err *err)
+{
+    return b->behind > b->first ? b->found(b->ctx, b->first, b->behind - b->first, err) : VIX_OK;
+}
+
+/** Data from pos up to end, behind all that came before. */
+static VixError add_data(struct blocks *b, uint64_t pos, uint64_t end, struct err *err)
+{
+    /* what is left of the last chunk is told of anyway */
+    if (end <= b->behind) {
+        return VIX_OK;
+    }
+    uint64_t first = pos > b->behind ? pos - (pos - b->sector) % b->chunk_sectors : b->behind;
+    if (first > b->behind || b->behind == b->first) {
+        VixError code = tell(b, err);
+        if (code != VIX_OK) {
+            return code;
+        }
+        b->first = first;
+    }
+    b->behind = min_u64(b->end, b->sector + round_up(end - b->sector, b->chunk_sectors));
+    return VIX_OK;
+}
+
 VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t chunk_sectors,
                        VixError (*found)(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err), void *ctx,
                        struct err *err)
 {
-    const uint64_t end = sector + nsectors;
-    uint64_t block = sector; /* the block that is not yet told of: block..block_end, empty if they are equal */
-    uint64_t block_end = sector;
+    struct extent_span spans[EXTENT_SPANS_MAX];
+    struct blocks b = {sector, sector + nsectors, chunk_sectors, sector, sector, found, ctx};
     uint64_t pos = sector;
 
-    while (pos < end) {
-        struct disk_run run;
-        VixError code = d->ops->map(d, pos, end - pos, EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, err);
+    while (pos < b.end) {
+        unsigned count;
+        VixError code = d->ops->map_many(d, pos, b.end - pos, spans, &count, err);
+        for (unsigned i = 0; code == VIX_OK && i < count; i++) {
+            code = spans[i].data ? add_data(&b, pos, pos + spans[i].nsectors, err) : VIX_OK;
+            pos += spans[i].nsectors;
+        }
         if (code != VIX_OK) {
             return code;
         }
-        if (run.zero) {
-            pos += run.nsectors;
-            continue;
-        }
-        uint64_t first = pos - (pos - sector) % chunk_sectors;
-        if (first > block_end && block_end > block && (code = found(ctx, block, block_end - block, err)) != VIX_OK) {
-            return code;
-        }
-        if (first > block_end || block_end == block) {
-            block = first;
-        }
-        /* what is left of the last chunk is told of anyway and need not be looked at */
-        block_end = min_u64(end, sector + round_up(pos + run.nsectors - sector, chunk_sectors));
-        pos = block_end;
+        /* what is left of the last chunk need not be looked at */
+        pos = max_u64(pos, b.behind);
     }
-    return block_end > block ? found(ctx, block, block_end - block, err) : VIX_OK;
+    return tell(&b, err);
 }

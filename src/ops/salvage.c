@@ -429,6 +429,7 @@ static const struct disk_ops salvage_ops = {
     .pull = salvage_pull,
     .flush = salvage_flush,
     .map = salvage_map,
+    .map_many = disk_map_one,
     .info = salvage_info,
     .meta_get = salvage_meta_get,
     .meta_set = salvage_meta_set,

@@ -127,6 +127,10 @@ VixError chain_flush(struct chain *c, struct err *err);
 VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t flags, struct chain_run *ret_run,
                    struct err *err);
 
+/** As extent_ops.map_many, of a chain of one link without a base: what that does not have is zeros. */
+VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
+                        unsigned *ret_count, struct err *err);
+
 /** Value of a disk database key, looked up from the top link down; a copy freed by the caller.
  * VIX_E_DISK_KEY_NOTFOUND. */
 VixError chain_meta_get(struct chain *c, const char *key, char **ret_value, struct err *err);

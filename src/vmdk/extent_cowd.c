@@ -242,6 +242,7 @@ static const struct grain_format cowd_format = {
 static const struct extent_ops cowd_ops = {
     .name = "VMFSSPARSE",
     .map = grain_map,
+    .map_many = grain_map_many,
     .read_coded = grain_read_coded,
     .write = grain_write,
     .pull = grain_pull,

@@ -126,6 +126,7 @@ VixError extent_flat_open(const struct extent_open_params *p, struct extent **re
 static const struct extent_ops flat_ops = {
     .name = "FLAT",
     .map = flat_map,
+    .map_many = extent_map_one,
     .read_coded = flat_read_coded,
     .write = flat_write,
     .pull = flat_pull,

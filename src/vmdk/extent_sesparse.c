@@ -406,6 +406,7 @@ VixError extent_sesparse_open(const struct extent_open_params *p, struct extent 
 static const struct extent_ops sesparse_ops = {
     .name = "SESPARSE",
     .map = sesparse_map,
+    .map_many = extent_map_one,
     .read_coded = sesparse_read_coded,
     .write = sesparse_write,
     .pull = sesparse_pull,

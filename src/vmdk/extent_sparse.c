@@ -275,6 +275,7 @@ static const struct grain_format sparse_format = {
 static const struct extent_ops sparse_ops = {
     .name = "SPARSE",
     .map = grain_map,
+    .map_many = grain_map_many,
     .read_coded = grain_read_coded,
     .write = grain_write,
     .pull = grain_pull,

@@ -443,6 +443,7 @@ static VixError stream_close(struct extent *x, struct err *err)
 static const struct extent_ops stream_ops = {
     .name = "SPARSE",
     .map = stream_map,
+    .map_many = extent_map_one,
     .read_coded = stream_read_coded,
     .write = stream_write,
     .pull = stream_pull,

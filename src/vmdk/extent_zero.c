@@ -116,6 +116,7 @@ static VixError new_extent(const struct extent_ops *ops, const struct extent_ope
 static const struct extent_ops zero_ops = {
     .name = "ZERO",
     .map = zero_map,
+    .map_many = extent_map_one,
     .read_coded = zero_read_coded,
     .write = zero_write,
     .pull = zero_pull,
@@ -126,6 +127,7 @@ static const struct extent_ops zero_ops = {
 static const struct extent_ops noaccess_ops = {
     .name = "NOACCESS",
     .map = noaccess_map,
+    .map_many = extent_map_one,
     .read_coded = noaccess_read_coded,
     .write = noaccess_write,
     .pull = zero_pull,

@@ -263,6 +263,44 @@ VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_
     return VIX_OK;
 }
 
+/* Spans of grains from this one on, at most max, as far as their entries alone tell. 0: look more closely. */
+static unsigned span_entries(struct grain_extent *g, uint64_t grain, uint64_t max, struct extent_span *spans)
+{
+    uint32_t entries[EXTENT_SPANS_MAX];
+    uint64_t sectors = atomic_load_explicit(&g->file_len, memory_order_relaxed) / SECTOR_SIZE;
+    uint64_t last = sectors > g->x.grain_sectors ? min_u64(sectors - g->x.grain_sectors, GTE_NO_TABLE - 1) : 0;
+    uint64_t n = grain_tables_copy(g->tables, grain, min_u64(max, EXTENT_SPANS_MAX), entries);
+    unsigned count = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        bool data = entries[i] > GTE_ZERO;
+        if (entries[i] > last || (entries[i] == GTE_ZERO && !g->zero_entries)) {
+            break; /* it may be a fault */
+        }
+        if (count == 0 || spans[count - 1].data != data) {
+            spans[count++] = (struct extent_span){.data = data};
+        }
+        spans[count - 1].nsectors += g->x.grain_sectors;
+    }
+    return count;
+}
+
+VixError grain_map_many(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
+                        unsigned *ret_count, struct err *err)
+{
+    struct grain_extent *g = grain_extent_of(x);
+    unsigned count = 0;
+
+    if ((sector & (x->grain_sectors - 1)) == 0) {
+        count = span_entries(g, sector >> g->grain_shift, nsectors >> g->grain_shift, ret_spans);
+    }
+    if (count == 0) {
+        return extent_map_one(x, sector, nsectors, ret_spans, ret_count, err);
+    }
+    *ret_count = count;
+    return VIX_OK;
+}
+
 /* Only map_short_grain sends readers here: the last sector of a file that ends within it. */
 VixError grain_read_coded(struct extent *x, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
 {

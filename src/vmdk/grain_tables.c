@@ -446,6 +446,22 @@ bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint
     return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag;
 }
 
+uint64_t grain_tables_copy(const struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values)
+{
+    uint64_t index = entry & (GRAIN_PAGE_ENTRIES - 1), tag;
+    struct grain_page *p = peek_page(t, entry, &tag);
+
+    if (p == NULL) {
+        return 0;
+    }
+    max = up_to_page_end(entry, max);
+    for (uint64_t n = 0; n < max; n++) {
+        ret_values[n] = atomic_load_explicit(entries4(p) + index + n, memory_order_relaxed);
+    }
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag ? max : 0;
+}
+
 /* ---- changing ---- */
 
 static void update_full_locked(struct grain_tables *t)

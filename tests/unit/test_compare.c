@@ -59,7 +59,8 @@ static VixError model_close(struct disk *d, struct err *e)
     return VIX_OK;
 }
 
-static const struct disk_ops model_ops = {.read = model_read, .map = model_map, .close = model_close};
+static const struct disk_ops model_ops = {
+    .read = model_read, .map = model_map, .map_many = disk_map_one, .close = model_close};
 
 static void make_model(struct model *m, uint64_t nsectors)
 {
@@ -141,7 +142,8 @@ static VixError broken_read(struct disk *d, uint64_t sector, uint64_t nsectors, 
 
 static void comparing_can_stop_and_fail(void **state)
 {
-    static const struct disk_ops broken_ops = {.read = broken_read, .map = model_map, .close = model_close};
+    static const struct disk_ops broken_ops = {
+        .read = broken_read, .map = model_map, .map_many = disk_map_one, .close = model_close};
     struct model a;
     uint64_t first = 17;
     uint64_t count = 18;
@@ -251,9 +253,10 @@ static VixError count_blocks(void *ctx, uint64_t sector, uint64_t nsectors, stru
     return VIX_OK;
 }
 
-static struct disk *make_sparse(const char *path, uint64_t capacity, const char *parent, uint32_t parent_cid)
+static struct disk *make_disk(VixDiskLibDiskType type, const char *path, uint64_t capacity, const char *parent,
+                              uint32_t parent_cid)
 {
-    const struct create_params p = {.type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE,
+    const struct create_params p = {.type = type,
                                     .adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC,
                                     .capacity = capacity,
                                     .parent_hint = parent,
@@ -262,6 +265,77 @@ static struct disk *make_sparse(const char *path, uint64_t capacity, const char 
     assert_int_equal(vmdk_create(fs, path, &p, NULL, NULL, &err), VIX_OK);
     assert_int_equal(disk_open_local(fs, path, 0, NULL, &d, &err), VIX_OK);
     return d;
+}
+
+static struct disk *make_sparse(const char *path, uint64_t capacity, const char *parent, uint32_t parent_cid)
+{
+    return make_disk(VIXDISKLIB_DISK_MONOLITHIC_SPARSE, path, capacity, parent, parent_cid);
+}
+
+/** Whether there is data, sector by sector, as map tells. */
+static void look_singly(struct disk *d, uint64_t sector, uint64_t end, bool *data)
+{
+    while (sector < end) {
+        struct disk_run run;
+        assert_int_equal(d->ops->map(d, sector, end - sector, EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, &err),
+                         VIX_OK);
+        assert_in_range(run.nsectors, 1, end - sector);
+        for (uint64_t i = 0; i < run.nsectors; i++) {
+            *data++ = !run.zero;
+        }
+        sector += run.nsectors;
+    }
+}
+
+static void compare_with_many(struct disk *d, uint64_t sector, uint64_t end, const bool *data)
+{
+    struct extent_span spans[EXTENT_SPANS_MAX];
+
+    while (sector < end) {
+        unsigned count = 0;
+        assert_int_equal(d->ops->map_many(d, sector, end - sector, spans, &count, &err), VIX_OK);
+        assert_in_range(count, 1, EXTENT_SPANS_MAX);
+        for (unsigned i = 0; i < count; i++) {
+            assert_in_range(spans[i].nsectors, 1, end - sector);
+            for (uint64_t k = 0; k < spans[i].nsectors; k++) {
+                assert_int_equal(spans[i].data, *data++);
+            }
+            sector += spans[i].nsectors;
+        }
+    }
+}
+
+/** Runs that are asked for many at once are those that are asked for singly: any range, also while grains are added,
+ * past pages of tables, extents, and the last grain, which is a part of one. */
+static void many_runs_at_once(void **state)
+{
+    static const VixDiskLibDiskType types[] = {VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_SPLIT_SPARSE,
+                                               VIXDISKLIB_DISK_VMFS_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_FLAT};
+    const uint64_t capacity = 2 * 8192 * 128 + 128 * 5 + 9;
+    bool *data = calloc(capacity, 1);
+    uint8_t buf[512 * 300];
+
+    (void)state;
+    memset(buf, 1, sizeof buf);
+    for (unsigned t = 0; t < 4; t++) {
+        fs = store_fs_mem_new(&err);
+        srand(t);
+        struct disk *d = make_disk(types[t], "many.vmdk", capacity, NULL, 0);
+        for (unsigned round = 0; round < 30; round++) {
+            for (unsigned i = 0; i < 40; i++) {
+                uint64_t n = 1 + (uint64_t)rand() % 300;
+                uint64_t at = i == 0 ? capacity - n : (uint64_t)rand() % (round % 3 == 0 ? capacity - n : 60000);
+                assert_int_equal(disk_write(d, at, n, buf, &err), VIX_OK);
+            }
+            uint64_t from = round % 2 == 0 ? 0 : (uint64_t)rand() % 70000;
+            uint64_t end = round % 5 == 0 ? capacity : from + 1 + (uint64_t)rand() % (capacity - from);
+            look_singly(d, from, end, data);
+            compare_with_many(d, from, end, data);
+        }
+        assert_int_equal(disk_close(d, &err), VIX_OK);
+        store_fs_mem_free(fs);
+    }
+    free(data);
 }
 
 static void chains_are_seen_as_one(void **state)
@@ -299,7 +373,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(differences_are_counted), cmocka_unit_test(comparing_can_stop_and_fail),
         cmocka_unit_test(allocated_chunks),        cmocka_unit_test(allocated_can_fail),
-        cmocka_unit_test(chains_are_seen_as_one),
+        cmocka_unit_test(chains_are_seen_as_one),  cmocka_unit_test(many_runs_at_once),
     };
     return cmocka_run_group_tests_name("compare", tests, NULL, NULL);
 }
