@@ -4,6 +4,7 @@
 #   make                 build the library and the command
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
+#   make check-guest     hotadd in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=200] kill the command at random moments, look at what is left
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
@@ -14,7 +15,7 @@
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check lint soak bench bench-build curve install clean
+.PHONY: all build demo check check-guest lint soak bench bench-build curve install clean
 
 all: build
 
@@ -32,6 +33,11 @@ demo:
 check:
 	@scripts/setup check
 	@scripts/check
+
+check-guest:
+	@scripts/setup guest
+	@$(MAKE) --no-print-directory build
+	@VIXDISK=$(B)/tool/vixdisk tests/guest/guest.sh
 
 lint:
 	@scripts/setup check

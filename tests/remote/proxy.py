@@ -135,6 +135,7 @@ class Proxy:
     def __init__(self, host, machine):
         self.host, self.machine = host, machine
         self.uuid = UUID
+        self.disk_uuid = DISK_UUID  # of what is attached
         self.asked = []  # UUIDs that were looked for
         self.controllers = {1000: ("ParaVirtualSCSIController", 0)}
         self.disks = {2000: dict(controller=1000, unit=0, file="[%s] vm9/boot.vmdk" % host.store, mode="persistent",
@@ -217,7 +218,7 @@ class Proxy:
             return "FileNotFound"
         size = os.path.getsize(path)
         self.disks[self.next_key] = dict(controller=controller, unit=unit, file=file, mode=mode, size=size,
-                                         uuid=DISK_UUID)
+                                         uuid=self.disk_uuid)
         self.next_key += 1
         self.machine.plug(self.controllers[controller][1], unit, path, size)
         return None
