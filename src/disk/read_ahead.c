@@ -16,6 +16,9 @@
 #include "disk/disk_int.h"
 
 #define IN_ORDER 2u /* reads that follow one another make a reader that goes on in order */
+/* Readers that have several reads under way have no need of it, and what one of them reads would be asked for twice:
+ * after reads at the same time so many have to come one by one. */
+#define ALONE 32u
 
 enum step_state {
     STEP_FREE,
@@ -39,9 +42,10 @@ struct read_ahead {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t next;     /* sector at which the last read ended */
+    unsigned active;   /* reads under way */
+    unsigned alone;    /* reads to come one by one first */
     unsigned in_order; /* reads in a row */
     uint64_t run;      /* sectors of them */
-    bool reading;      /* a reader takes from the row */
     unsigned first;    /* index of the row's first step */
     unsigned count;
     struct step steps[READ_AHEAD_STEPS];
@@ -192,10 +196,12 @@ static bool goes_on(struct read_ahead *a, uint64_t sector, uint64_t nsectors)
     bool follows = sector == a->next && sector > 0;
 
     a->next = sector + nsectors;
-    if (a->reading) {
-        return false; /* another thread has it */
+    if (a->active > 1) {
+        a->alone = ALONE;
+        return false;
     }
-    if (!follows) {
+    a->alone -= a->alone > 0 ? 1 : 0;
+    if (!follows || a->alone > 0) {
         a->in_order = 0;
         a->run = 0;
         drop_all(a);
@@ -210,21 +216,22 @@ VixError read_ahead_read(struct read_ahead *a, uint64_t sector, uint64_t nsector
     uint64_t done = 0;
 
     (void)pthread_mutex_lock(&a->lock);
+    a->active++;
     if (goes_on(a, sector, nsectors)) {
-        a->reading = true;
         drop_used(a, sector);
         if (a->count > 0 && step_at(a, 0)->io.sector > sector) {
             drop_all(a); /* a read in between went elsewhere */
         }
         extend(a, sector);
         done = take(a, sector, nsectors, buf);
-        a->reading = false;
     }
     (void)pthread_mutex_unlock(&a->lock);
-    if (done == nsectors) {
-        return VIX_OK;
-    }
-    return queue_run(a->q, false, sector + done, nsectors - done, (uint8_t *)buf + done * SECTOR_SIZE, err);
+    VixError code = done == nsectors ? VIX_OK
+                                     : queue_run(a->q, false, sector + done, nsectors - done,
+                                                 (uint8_t *)buf + done * SECTOR_SIZE, err);
+    SCOPED_LOCK(&a->lock);
+    a->active--;
+    return code;
 }
 
 VixError read_ahead_new(struct queue *q, uint64_t capacity, struct read_ahead **ret_ahead, struct err *err)
