@@ -103,19 +103,6 @@ static bool table_is_inside(const struct sparse_check *s, uint64_t sector)
            !meets_front(s, sector, s->h.gt_sectors);
 }
 
-/** Whether a table lies among the grains, not in its usual place, while its other copy is where tables belong. */
-static bool table_strays(const struct sparse_check *s, unsigned copy, uint64_t gt)
-{
-    uint64_t end = s->dir[copy][gt] + s->h.gt_sectors;
-
-    if (end <= s->h.overhead_sectors || s->copies == 1 ||
-        s->dir[copy][gt] == sparse_slot(s, (enum table_copy)copy, gt)) {
-        return false;
-    }
-    uint64_t other = s->dir[1 - copy][gt];
-    return other != TABLE_LOST && other != GDE_ABSENT && other + s->h.gt_sectors <= s->h.overhead_sectors;
-}
-
 /** Notes which entries of the directories lead nowhere. */
 static void judge_entries(struct sparse_check *s)
 {
@@ -123,13 +110,6 @@ static void judge_entries(struct sparse_check *s)
         for (uint64_t gt = 0; gt < s->h.gt_count; gt++) {
             uint32_t gde = s->dir[copy][gt];
             if (gde != GDE_ABSENT && gde != TABLE_LOST && !table_is_inside(s, gde)) {
-                s->dir[copy][gt] = TABLE_LOST;
-            }
-        }
-    }
-    for (unsigned copy = 0; copy < s->copies; copy++) {
-        for (uint64_t gt = 0; gt < s->h.gt_count; gt++) {
-            if (sparse_has_table(s, (enum table_copy)copy, gt) && table_strays(s, copy, gt)) {
                 s->dir[copy][gt] = TABLE_LOST;
             }
         }
@@ -262,6 +242,34 @@ bool sparse_is_free(const struct sparse_check *s, uint64_t sector, uint64_t nsec
     return !meets_table(s, sector, nsectors, copy, gt);
 }
 
+/** Whether a table lies among the grains, not in its usual place, while its other copy is where tables belong. A repair
+ * puts one there whose usual place is taken: that is none. */
+static bool table_strays(const struct sparse_check *s, unsigned copy, uint64_t gt)
+{
+    uint64_t end = s->dir[copy][gt] + s->h.gt_sectors;
+
+    if (end <= s->h.overhead_sectors || s->copies == 1 ||
+        s->dir[copy][gt] == sparse_slot(s, (enum table_copy)copy, gt)) {
+        return false;
+    }
+    uint64_t other = s->dir[1 - copy][gt];
+    return other != TABLE_LOST && other != GDE_ABSENT && other + s->h.gt_sectors <= s->h.overhead_sectors &&
+           sparse_is_free(s, sparse_slot(s, (enum table_copy)copy, gt), s->h.gt_sectors, (enum table_copy)copy, gt);
+}
+
+/** Notes which tables stray, once all of them are listed. */
+static void judge_strays(struct sparse_check *s)
+{
+    for (unsigned copy = 0; copy < s->copies; copy++) {
+        for (uint64_t gt = 0; gt < s->h.gt_count; gt++) {
+            if (sparse_has_table(s, (enum table_copy)copy, gt) && table_strays(s, copy, gt)) {
+                s->dir[copy][gt] = TABLE_LOST;
+            }
+        }
+    }
+    drop_gone(s);
+}
+
 /* ---- telling ---- */
 
 static void tell_table(struct sparse_check *s, unsigned copy, uint64_t gt, const char *why)
@@ -372,6 +380,7 @@ VixError sparse_check_layout(struct sparse_check *s, bool *ret_go, struct err *e
     if (code != VIX_OK) {
         return code;
     }
+    judge_strays(s);
     part_tables(s);
     for (unsigned copy = 0; copy < s->copies; copy++) {
         if (!s->dir_lost[copy]) {
