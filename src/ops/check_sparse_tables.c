@@ -230,11 +230,18 @@ static void note_value(struct sparse_check *s, uint64_t grain, uint32_t gte)
     }
 }
 
+/** What is nothing in both copies is not made out of one of them either. */
 static void note_lone(struct sparse_check *s, uint64_t grain, uint32_t value, enum table_copy missing)
 {
-    if (kind_of(s, value) == ENTRY_OUTSIDE) {
-        tell_outside(s, grain, value);
-    } else if (s->lone_count >= LONE_MAX) {
+    enum entry_kind kind = kind_of(s, value);
+
+    if (kind == ENTRY_OUTSIDE || kind == ENTRY_UNANNOUNCED) {
+        note_value(s, grain, value);
+    }
+    if (kind == ENTRY_OUTSIDE || (kind == ENTRY_UNANNOUNCED && !s->f->in_child)) {
+        return;
+    }
+    if (s->lone_count >= LONE_MAX) {
         (void)tell_entry(s, PROBLEM_ENTRIES_DIFFER, grain,
                          "is %" PRIu32 " in one copy only; more than %" PRIu64 " of them are not looked into", value,
                          LONE_MAX);
