@@ -90,17 +90,15 @@ static VixError load_separate(struct link *l, const struct first_bytes *first, s
     return read_text(l, 0, first->file_size, err);
 }
 
-/** Whether a file can be a text descriptor: no NUL before the end of its text's first part. */
+/** Whether a file can be a text descriptor: text, or lines up to a NUL of which the first says that it is one.
+ * Control characters may be in them: what a line may hold is the parser's to say. */
 static bool looks_like_text(const struct first_bytes *first)
 {
     const uint8_t *s = first->sector;
 
     for (size_t i = 0; i < first->len; i++) {
-        if (s[i] == '\0') {
-            return i > 0 && descriptor_looks_like((const char *)s, i);
-        }
         if (s[i] < ' ' && !text_is_space((char)s[i])) {
-            return false;
+            return descriptor_looks_like((const char *)s, first->len);
         }
     }
     return first->len > 0 &&
