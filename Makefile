@@ -7,6 +7,7 @@
 #   make check-guest     hotadd in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=200] kill the command at random moments, look at what is left
+#   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
 #   make curve           how times grow with capacity and grains; draws bench/curve.svg
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
@@ -15,7 +16,7 @@
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check check-guest lint soak bench bench-build curve install clean
+.PHONY: all build demo check check-guest lint soak fuzz bench bench-build curve install clean
 
 all: build
 
@@ -47,6 +48,11 @@ soak:
 	@scripts/setup check
 	@$(MAKE) --no-print-directory build
 	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),200)
+
+fuzz:
+	@scripts/setup fuzz
+	@$(MAKE) --no-print-directory build
+	@scripts/fuzz --time $(or $(TIME),60) $(TARGET)
 
 bench-build:
 	@scripts/setup bench
