@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 
+from attached import Attached
 from data import Data
 from local import Local
 from remote import Remote
@@ -99,7 +100,7 @@ def main():
     data = Data(os.path.join(build, "tool", "vixdisk"), folder)
     remote = Remote(build, data, sides)
     try:
-        table = {**Local(build, data, sides).rows(), **remote.rows()}
+        table = {**Local(build, data, sides).rows(), **remote.rows(), **Attached(build, data, sides).rows()}
         if args.list:
             print("\n".join(table))
             return

@@ -161,6 +161,7 @@ static const struct disk_ops hotadd_ops = {
     .pull = disk_no_pull,
     .flush = hot_flush,
     .map = hot_map,
+    .map_many = disk_map_one,
     .info = hot_info,
     .meta_get = hot_meta_get,
     .meta_set = hot_meta_set,

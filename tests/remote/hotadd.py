@@ -101,7 +101,7 @@ def reads(place):
         client.want(OK, "close")
         assert [call[0] for call in place.proxy.calls] == ["add", "remove"]
         place.nothing_left()
-        assert client.want(OK, "open", DISK, READ_ONLY) == "hotadd"  # and once more
+        assert client.want(OK, "open", DISK, READ_ONLY | ZLIB) == "hotadd"  # and once more; nothing is compressed
         assert client.read_all(SIZE) == place.data
         client.want(OK, "disconnect")
         place.nothing_left()
@@ -373,6 +373,28 @@ def units(place):
             client.connect(transports="hotadd")
             client.refused(OBJECT_IS_BUSY, "open", DISK, READ_ONLY, sentence="no place for another disk")
     assert place.proxy.calls == [] and place.records() == []
+    place.after()
+
+
+def servers_that_differ(place):
+    place.proxy.moves_to = 5  # the server has the last word
+    with place.client() as client:
+        attached(place, client)
+        assert any("/dev/sdb at 2:0:5:0" in line for line in client.messages()), client.messages()
+        assert client.read_all(SIZE) == place.data
+        client.want(OK, "close")
+    place.nothing_left()
+    place.after()
+    place.begin()
+    place.proxy.moves_to = -1  # no unit at all
+    place.machine.appears = "never"
+    passed_over(place, FAIL, "does not tell its unit")
+    place.after()
+    place.begin()
+    place.proxy.hides = (2001,)
+    with place.client() as client:
+        client.connect(transports="hotadd")
+        client.refused(FILE_NOT_FOUND, "open", DISK, READ_ONLY, sentence="does not list it")
     place.after()
 
 
@@ -666,7 +688,7 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("a clone, and a local child on top", copies), ("a running machine with a snapshot", snapshots),
          ("spellings of the UUID", spellings), ("not in a machine of the server", not_here),
          ("disks that are not attached", refusals), ("disks that are not written", write_refusals),
-         ("units and controllers", units), ("faults of the server", faults),
+         ("units and controllers", units), ("a server that differs", servers_that_differ), ("faults of the server", faults),
          ("devices that are late, or tell no name", devices), ("devices that are not the disk", wrong_devices),
          ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),

@@ -137,6 +137,8 @@ class Proxy:
         self.uuid = UUID
         self.disk_uuid = DISK_UUID  # of what is attached
         self.asked = []  # UUIDs that were looked for
+        self.moves_to = None  # the unit that the server chooses in the place of what was asked for
+        self.hides = ()  # keys of disks that it does not list
         self.controllers = {1000: ("ParaVirtualSCSIController", 0)}
         self.disks = {2000: dict(controller=1000, unit=0, file="[%s] vm9/boot.vmdk" % host.store, mode="persistent",
                                  size=1 << 20)}
@@ -157,6 +159,8 @@ class Proxy:
         devices += "".join('<VirtualDevice xsi:type="VirtualVmxnet3"><key>%d</key><macAddress>%s</macAddress>'
                            "</VirtualDevice>" % (4000 + n, mac) for n, mac in enumerate(self.macs))
         for key, disk in self.disks.items():
+            if key in self.hides:
+                continue
             uuid = "<uuid>%s</uuid>" % disk["uuid"] if disk.get("uuid") else ""
             devices += (
                 '<VirtualDevice xsi:type="VirtualDisk"><key>%d</key><backing xsi:type="VirtualDiskFlatVer2BackingInfo">'
@@ -217,6 +221,7 @@ class Proxy:
         except Exception:
             return "FileNotFound"
         size = os.path.getsize(path)
+        unit = unit if self.moves_to is None else self.moves_to
         self.disks[self.next_key] = dict(controller=controller, unit=unit, file=file, mode=mode, size=size,
                                          uuid=self.disk_uuid)
         self.next_key += 1
