@@ -156,13 +156,16 @@ typedef struct {
     const VixDiskLibExt_Extent *extents;
 } VixDiskLibExt_Link;
 
-/** Details of an open disk; one piece of memory, freed by VixDiskLibExt_FreeDetails. */
+/** Details of an open disk; one piece of memory, freed by VixDiskLibExt_FreeDetails. Of a disk on a server is known
+ * what the hardware of its machine tells: file, parentHint (the next file) of each link, cid of the top one (0: not
+ * told), and thin; all else is 0 or NULL, and a disk that is no machine's has no links. */
 typedef struct {
-    const char *format;    /* "vmdk" or "raw"; of a disk on a server only this and the capacity are known */
+    const char *format;    /* "vmdk" or "raw" */
     uint64 capacity;       /* sectors */
     uint64 allocatedBytes; /* space that all files of the chain take */
     uint32 numLinks;
-    const VixDiskLibExt_Link *links; /* [0]: top; none for raw and on servers */
+    const VixDiskLibExt_Link *links; /* [0]: top; none for raw */
+    Bool thin;                       /* a disk on a server: its space is taken as it is written */
 } VixDiskLibExt_Details;
 
 VixError VixDiskLibExt_GetDetails(VixDiskLibHandle diskHandle, VixDiskLibExt_Details **details);

@@ -193,6 +193,24 @@ static void add_vmdk_json(struct json_object *object, const struct disk_facts *f
     json_add_number(object, "chain-actual-size", facts->details->allocatedBytes);
 }
 
+/** Of files on a server only the names are known, and the content ID of the top one. */
+static void add_remote_chain_json(struct json_object *object, const VixDiskLibExt_Details *details)
+{
+    struct json_object *chain = json_object_new_array();
+    for (uint32_t i = 0; i < details->numLinks; i++) {
+        struct json_object *link = json_object_new_object();
+        json_add_text(link, "filename", details->links[i].file);
+        if (details->links[i].parentHint != NULL) {
+            json_add_text(link, "backing-filename", details->links[i].parentHint);
+        }
+        if (details->links[i].cid != 0) {
+            json_add_number(link, "cid", details->links[i].cid);
+        }
+        json_object_array_add(chain, link);
+    }
+    json_object_object_add(object, "chain", chain);
+}
+
 static void print_json(const struct disk_facts *facts)
 {
     struct json_object *object = json_object_new_object();
@@ -207,11 +225,12 @@ static void print_json(const struct disk_facts *facts)
         json_add_text(object, "transport", facts->transport);
         json_add_number(object, "links", (uint64_t)facts->info->numLinks);
         add_database_json(object, facts);
+        add_remote_chain_json(object, details);
     } else {
         json_add_number(object, "actual-size",
                         details->numLinks > 1 ? link_allocated_bytes(&details->links[0]) : details->allocatedBytes);
     }
-    if (details->numLinks > 0) {
+    if (facts->transport == NULL && details->numLinks > 0) {
         add_vmdk_json(object, facts);
     }
     json_add_bool(object, "dirty-flag", false);
@@ -290,6 +309,22 @@ static void print_vmdk(const struct disk_facts *facts)
     }
 }
 
+static void print_remote_links(const struct disk_facts *facts)
+{
+    const VixDiskLibExt_Details *details = facts->details;
+    if (details->numLinks == 0) {
+        printf("%-14s%d\n", "links:", facts->info->numLinks);
+        return;
+    }
+    printf("links:\n");
+    for (uint32_t i = 0; i < details->numLinks; i++) {
+        printf("  [%u] %s\n", i, details->links[i].file);
+        if (details->links[i].cid != 0) {
+            printf("    CID %08x\n", details->links[i].cid);
+        }
+    }
+}
+
 static void print_human(const struct disk_facts *facts)
 {
     printf("%-14s%s\n", "disk:", facts->path);
@@ -297,8 +332,8 @@ static void print_human(const struct disk_facts *facts)
     print_bytes("capacity:", facts->info->capacity * SECTOR_BYTES);
     if (facts->transport != NULL) {
         printf("%-14s%s%s\n", "transport:", facts->transport, facts->thin ? ", thin" : "");
-        printf("%-14s%d\n", "links:", facts->info->numLinks);
         print_database(facts);
+        print_remote_links(facts);
         return;
     }
     print_bytes("takes:", facts->details->allocatedBytes);
@@ -328,7 +363,7 @@ static int show(struct cli *cli, const char *path, VixDiskLibHandle disk)
     }
     if (details->numLinks > 0 || facts.transport != NULL) {
         char *thin = read_key(disk, "thinProvisioned");
-        facts.thin = thin != NULL && strcmp(thin, "1") == 0;
+        facts.thin = details->thin || (thin != NULL && strcmp(thin, "1") == 0);
         facts.hw_version = read_key(disk, "virtualHWVersion");
         free(thin);
     }

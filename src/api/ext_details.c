@@ -119,13 +119,37 @@ static VixDiskLibExt_Details *copy_chain(struct arena *a, const struct chain *c)
     return d;
 }
 
-/** Of a disk on a server the interface tells the rest: GetInfo, the inventory. */
+/** The files that the hardware of the machine names; what is in them only their host knows. */
+static VixDiskLibExt_Link *copy_hardware(struct arena *a, const struct disk_hardware *h)
+{
+    VixDiskLibExt_Link *links = arena_take(a, h->file_count * sizeof *links);
+
+    for (size_t i = 0; i < h->file_count; i++) {
+        VixDiskLibExt_Link copy = {
+            .file = arena_text(a, h->files[i]),
+            .parentHint = arena_text(a, i + 1 < h->file_count ? h->files[i + 1] : NULL),
+            .cid = i == 0 ? h->cid : 0,
+        };
+        if (links != NULL) {
+            links[i] = copy;
+        }
+    }
+    return links;
+}
+
 static VixDiskLibExt_Details *copy_remote(struct arena *a, const struct disk *remote)
 {
+    const struct disk_hardware *h = remote->hardware;
     VixDiskLibExt_Details *d = arena_take(a, sizeof *d);
+    VixDiskLibExt_Link *links = h != NULL ? copy_hardware(a, h) : NULL;
 
     if (d != NULL) {
         *d = (VixDiskLibExt_Details){.format = "vmdk", .capacity = remote->capacity};
+    }
+    if (d != NULL && h != NULL) {
+        d->numLinks = (uint32)h->file_count;
+        d->links = links;
+        d->thin = h->thin;
     }
     return d;
 }

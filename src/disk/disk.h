@@ -78,16 +78,27 @@ struct disk_ops {
     VixError (*close)(struct disk *d, struct err *err);
 };
 
+/** What the hardware of its machine tells of a disk of a server (disk_hardware.h). */
+struct disk_hardware {
+    char **files; /* of its chain, "[ds] dir/x.vmdk", top first */
+    size_t file_count;
+    VixDiskLibAdapterType adapter; /* UNKNOWN: VixDiskLib has no word for it */
+    char *uuid;                    /* NULL: not told */
+    uint32_t cid;                  /* of the top file; 0: not told */
+    bool thin;
+};
+
 /** An open disk; the maker's own members follow. */
 struct disk {
     const struct disk_ops *ops;
     char *path;        /* for messages */
     uint64_t capacity; /* sectors */
     bool writable;
-    bool ordered;             /* writes must come in ascending order: never handed to several threads */
-    bool sequential;          /* a pipe: reads must come in ascending order */
-    bool remote;              /* a disk of a server, whatever way leads to it */
-    bool starts;              /* ops.start is there; else requests in the background are done by the pool */
+    bool ordered;                         /* writes must come in ascending order: never handed to several threads */
+    bool sequential;                      /* a pipe: reads must come in ascending order */
+    bool remote;                          /* a disk of a server, whatever way leads to it */
+    const struct disk_hardware *hardware; /* of such a disk, the maker's own; NULL: not known */
+    bool starts;                          /* ops.start is there; else requests in the background are done by the pool */
     unsigned busy_pieces;     /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */
     struct disk_async *async; /* made at the first asynchronous request; disk_async.c's own */
 };

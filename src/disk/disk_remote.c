@@ -15,6 +15,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "disk/disk_hardware.h"
 #include "disk/disk_int.h"
 #include "disk/read_ahead.h"
 #include "disk/remote.h"
@@ -364,6 +365,25 @@ static VixError nbd_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, 
     return code == VIX_E_NOT_SUPPORTED ? ask_known_keys(d, ret_keys, ret_len, err) : code;
 }
 
+/** What the database does not tell, or cannot. */
+static VixError add_hardware(const struct disk_hardware *h, VixDiskLibInfo *info, struct err *err)
+{
+    if (h == NULL) {
+        return VIX_OK;
+    }
+    if (info->adapterType == VIXDISKLIB_ADAPTER_UNKNOWN) {
+        info->adapterType = h->adapter;
+    }
+    if (info->uuid == NULL && h->uuid != NULL && (info->uuid = alloc_text(h->uuid, err)) == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    if (info->numLinks > 1 && h->file_count > 1) {
+        info->parentFileNameHint = alloc_text(h->files[1], err);
+        return info->parentFileNameHint != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+    }
+    return VIX_OK;
+}
+
 static VixError nbd_info(struct disk *d, struct disk_info *ret_info, struct err *err)
 {
     const struct disk_remote *r = remote_of(d);
@@ -375,6 +395,11 @@ static VixError nbd_info(struct disk *d, struct disk_info *ret_info, struct err 
     }
     info.info.numLinks = r->params.links;
     info.type = r->params.type;
+    code = add_hardware(d->hardware, &info.info, err);
+    if (code != VIX_OK) {
+        disk_info_done(&info);
+        return code;
+    }
     if (r->info.cylinders > 0 && r->info.heads > 0 && r->info.sectors > 0) {
         info.info.physGeo =
             (VixDiskLibGeometry){.cylinders = r->info.cylinders, .heads = r->info.heads, .sectors = r->info.sectors};
@@ -391,6 +416,7 @@ static void free_disk(struct disk_remote *r)
         free(r->walks[i].bitmap);
     }
     (void)pthread_mutex_destroy(&r->map_lock);
+    disk_hardware_free(r->params.hardware);
     free(r->base.path);
     free(r);
 }
@@ -432,6 +458,7 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
     if (r == NULL || path == NULL) {
         free(r);
         free(path);
+        disk_hardware_free(params->hardware);
         nfc_client_close(client);
         return VIX_E_OUT_OF_MEMORY;
     }
@@ -443,6 +470,7 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
         queue_free(r->queue);
         free(r);
         free(path);
+        disk_hardware_free(params->hardware);
         return code;
     }
     r->base = (struct disk){
@@ -451,6 +479,7 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
         .capacity = info->capacity / SECTOR_SIZE,
         .writable = params->queue.writable,
         .remote = true,
+        .hardware = params->hardware,
         .starts = true,
         .busy_pieces = BUSY_PIECES,
     };

@@ -10,8 +10,9 @@
 struct disk_remote_params {
     struct queue_params queue; /* queue.path: that of the disk */
     bool ssl;
-    int links;               /* of its chain */
-    VixDiskLibDiskType type; /* UNKNOWN if it is not known */
+    int links;                      /* of its chain */
+    VixDiskLibDiskType type;        /* UNKNOWN if it is not known */
+    struct disk_hardware *hardware; /* NULL if it is not known; the disk's then, also on failure */
     /** Called when the disk is closed, with queue.ctx and its traffic: frees ctx. */
     void (*closed)(void *ctx, struct disk *d, uint64_t in, uint64_t out);
 };

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "disk/disk_hardware.h"
 #include "disk/disk_remote.h"
 #include "disk/remote_int.h"
 #include "nfc/client.h"
@@ -31,7 +32,15 @@ struct finding {
     int links;
     VixDiskLibDiskType type;
     char *host; /* of the machine */
+    struct disk_hardware *hardware;
 };
+
+static void finding_done(struct finding *f)
+{
+    free(f->host);
+    disk_hardware_free(f->hardware);
+    *f = (struct finding){0};
+}
 
 static void way_free(struct way *w)
 {
@@ -60,18 +69,21 @@ static VixError look_for_disk(const struct way *w, struct finding *ret_finding, 
     if (d != NULL) {
         f.found = true;
         f.key = d->key;
-        f.links = d->file_count > 0 ? (int)d->file_count : 1;
         f.type = d->thin ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT;
+        code = disk_hardware_new(d, w->path, &f.hardware, err);
+        f.links = code == VIX_OK && f.hardware->file_count > 0 ? (int)f.hardware->file_count : 1;
     } else if (w->attached) {
         f.found = true;
         f.key = w->key;
     }
-    if (vm->host != NULL && (f.host = alloc_text(vm->host, err)) == NULL) {
+    if (code == VIX_OK && vm->host != NULL && (f.host = alloc_text(vm->host, err)) == NULL) {
         code = VIX_E_OUT_OF_MEMORY;
     }
     vim_vm_free(vm);
     if (code == VIX_OK) {
         *ret_finding = f;
+    } else {
+        finding_done(&f);
     }
     return code;
 }
@@ -203,10 +215,10 @@ static VixError go(struct way *w, bool first, struct finding *ret_finding, struc
         tell_link(w, t, port_of(w, t), ret_info->capacity);
     }
     vim_ticket_free(t);
-    free(f.host);
-    f.host = NULL;
     if (code == VIX_OK) {
         *ret_finding = f;
+    } else {
+        finding_done(&f);
     }
     return code;
 }
@@ -215,10 +227,12 @@ static VixError go(struct way *w, bool first, struct finding *ret_finding, struc
 static VixError go_again(void *ctx, struct nfc_client **ret_client, struct err *err)
 {
     struct way *w = ctx;
-    struct finding f;
+    struct finding f = {0};
     struct nfc_disk_info info;
 
-    return go(w, false, &f, ret_client, &info, err);
+    VixError code = go(w, false, &f, ret_client, &info, err);
+    finding_done(&f);
+    return code;
 }
 
 /* ---- a disk that belongs to no machine ---- */
@@ -297,8 +311,8 @@ static VixError way_new(struct remote *r, const struct remote_request *request, 
     return VIX_OK;
 }
 
-static VixError make_disk(struct way *w, const struct finding *f, struct nfc_client *client,
-                          const struct nfc_disk_info *info, struct disk **ret_disk, struct err *err)
+static VixError make_disk(struct way *w, struct finding *f, struct nfc_client *client, const struct nfc_disk_info *info,
+                          struct disk **ret_disk, struct err *err)
 {
     const struct remote_config *c = &w->r->config;
     const struct disk_remote_params p = {
@@ -313,6 +327,7 @@ static VixError make_disk(struct way *w, const struct finding *f, struct nfc_cli
         .ssl = w->ssl,
         .links = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0 ? 1 : f->links,
         .type = f->type,
+        .hardware = TAKE_PTR(f->hardware),
         .closed = way_closed,
     };
     return disk_remote_new(&p, client, info, ret_disk, err);
@@ -338,6 +353,7 @@ VixError remote_open_nfc(struct remote *r, const struct remote_request *request,
     if (code == VIX_OK) {
         code = make_disk(w, &f, client, &info, ret_disk, err);
     }
+    finding_done(&f);
     if (code != VIX_OK) {
         detach(w);
         way_free(w);

@@ -91,6 +91,8 @@ VixError vim_read_vm(struct vim_session *s, const char *vm, const char *snapshot
 void vim_vm_free(struct vim_vm *vm);
 /** Whether path is a file of the disk. */
 bool vim_disk_has_path(const struct vim_disk *disk, const char *path);
+/** Which of a disk's files that is; file_count for none. */
+size_t vim_disk_file_index(const struct vim_disk *disk, const char *path);
 /** The disk of which path ("[ds] dir/x.vmdk", runs of / folded) is a file; NULL. */
 const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path);
 

@@ -346,7 +346,7 @@ VixError vim_read_vm(struct vim_session *s, const char *vm, const char *snapshot
     return VIX_OK;
 }
 
-static bool disk_has(const struct vim_disk *disk, const struct vim_path *path)
+static size_t file_index(const struct vim_disk *disk, const struct vim_path *path)
 {
     for (size_t i = 0; i < disk->file_count; i++) {
         struct vim_path file;
@@ -354,23 +354,33 @@ static bool disk_has(const struct vim_disk *disk, const struct vim_path *path)
             bool same = strcmp(file.datastore, path->datastore) == 0 && strcmp(file.file, path->file) == 0;
             vim_path_free(&file);
             if (same) {
-                return true;
+                return i;
             }
         }
     }
-    return false;
+    return disk->file_count;
 }
 
-bool vim_disk_has_path(const struct vim_disk *disk, const char *path)
+static bool disk_has(const struct vim_disk *disk, const struct vim_path *path)
+{
+    return file_index(disk, path) < disk->file_count;
+}
+
+size_t vim_disk_file_index(const struct vim_disk *disk, const char *path)
 {
     struct vim_path wanted;
 
     if (vim_path_parse(path, &wanted, NULL) != VIX_OK) {
-        return false;
+        return disk->file_count;
     }
-    bool has = disk_has(disk, &wanted);
+    size_t index = file_index(disk, &wanted);
     vim_path_free(&wanted);
-    return has;
+    return index;
+}
+
+bool vim_disk_has_path(const struct vim_disk *disk, const char *path)
+{
+    return vim_disk_file_index(disk, path) < disk->file_count;
 }
 
 const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path)

@@ -206,6 +206,36 @@ def progress(place):
         assert lines.read().endswith("100/100\n")
 
 
+def informs(place):
+    """What the hardware of the machine tells, without a call for it."""
+    disk = place.host.objects["VirtualMachine", place.host.vm]
+    kept, database = disk["config.hardware.device"], place.host.database
+    parents = ("<parent><fileName>[store] vm1/base-1.vmdk</fileName><parent><fileName>[store] vm1/base.vmdk</fileName>"
+               "</parent></parent></backing>")
+    disk["config.hardware.device"] = kept.replace("</backing>", parents)
+    run = done(place, "info", "--json", DISK)
+    told = run.json()
+    assert told["chain"] == [{"filename": DISK, "backing-filename": "[store] vm1/base-1.vmdk", "cid": 0x01234567},
+                             {"filename": "[store] vm1/base-1.vmdk", "backing-filename": "[store] vm1/base.vmdk"},
+                             {"filename": "[store] vm1/base.vmdk"}], told
+    assert told["links"] == 3 and told["thin-provisioned"] and told["adapter-type"] == "lsilogic", told
+    assert told["uuid"] == database["uuid"] and told["transport"] == "nbdssl", told
+    place.host.database = {}  # then the hardware is asked for more
+    told = done(place, "info", "--json", DISK).json()
+    assert told["uuid"] == "6000C29a-0011-2233-4455-66778899aabb" and told["adapter-type"] == "lsilogic", told
+    text = done(place, "info", DISK).out.decode()
+    assert re.search(r"transport: +nbdssl, thin\n(.*\n)*links:\n  \[0\] \[store\] vm1/disk.vmdk\n    CID 01234567\n"
+                     r"  \[1\] \[store\] vm1/base-1.vmdk\n  \[2\] \[store\] vm1/base.vmdk\n", text), text
+    os.link(place.flat, place.path("store/vm1/base-1-flat.vmdk"))
+    told = done(place, "info", "--json", "[store] vm1/base-1.vmdk").json()
+    assert told["links"] == 2 and [row["filename"] for row in told["chain"]] == ["[store] vm1/base-1.vmdk",
+                                                                               "[store] vm1/base.vmdk"], told
+    os.unlink(place.path("store/vm1/base-1-flat.vmdk"))
+    disk["config.hardware.device"] = kept.replace("ParaVirtualSCSI", "VirtualIDE")
+    assert done(place, "info", "--json", DISK).json()["adapter-type"] == "ide"
+    disk["config.hardware.device"], place.host.database = kept, database
+
+
 def sub_commands(place):
     place.fill()
     new = "[store] dir/n.vmdk"
@@ -302,7 +332,7 @@ def stopping_over(place):
 
 TESTS = [("options", options), ("variables", variables), ("passwords", passwords), ("a cookie", cookie), ("ls", lists),
          ("thumbprint", thumbprints), ("convert and compare", converts), ("progress", progress),
-         ("every other command", sub_commands), ("failures and their exit status", failures),
+         ("info", informs), ("every other command", sub_commands), ("failures and their exit status", failures),
          ("a signal", stopping), ("a signal while a disk is replaced", stopping_over)]
 
 
