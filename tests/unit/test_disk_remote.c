@@ -473,10 +473,9 @@ static void test_read_ahead_left(void **state)
     host.bad_off = 20 * MIB + 700;
     assert_int_equal(read_in_order(d, 0, CAPACITY / 512, 128), 1);
     assert_int_equal(read_in_order(d, 0, 12 * 2048, 2048), 0);
+    assert_int_equal(read_in_order(d, 12 * 2048, 12 * 2048 + 8, 8), 0); /* the step is there */
     set_hold(true);
-    unsigned before = requests();
-    assert_int_equal(read_in_order(d, 12 * 2048, 13 * 2048, 2048), 0); /* was fetched before */
-    await_requests(before + 2); /* one for what was taken, one more as the reader goes on */
+    assert_int_equal(read_in_order(d, 12 * 2048 + 8, 13 * 2048, 2040), 0);
     set_hold(false);
     assert_int_equal(read_in_order(d, 30 * 2048, 32 * 2048, 100), 0);
     assert_int_equal(read_in_order(d, 7 * 2048, 19 * 2048, 2048), 0);
