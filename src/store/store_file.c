@@ -106,8 +106,9 @@ ssize_t file_io_step(struct file_store *f, const struct iov_cursor *at, uint64_t
 {
     ssize_t n;
     do {
-        if (at->skip > 0) {
-            /* the rest of a half-done entry alone; the array is the caller's and stays as it is */
+        if (at->skip > 0 || at->iovcnt == 1) {
+            /* the rest of a half-done entry alone; the array is the caller's and stays as it is. One piece costs the
+             * kernel less this way, too */
             uint8_t *mem = (uint8_t *)at->iov[0].iov_base + at->skip;
             size_t len = at->iov[0].iov_len - at->skip;
             n = write ? pwrite(f->fd, mem, len, (off_t)off) : pread(f->fd, mem, len, (off_t)off);
