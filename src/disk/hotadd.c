@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "disk/guest.h"
 #include "disk/hotadd_int.h"
 
@@ -113,19 +114,53 @@ static VixError check_writing(const struct plan *p, struct err *err)
     return VIX_OK;
 }
 
+static VixError is_vsan(struct vim_session *s, const char *datastore, bool *ret_vsan, struct err *err)
+{
+    CLEANUP_FREE char *type = NULL;
+    VixError code = vim_datastore_type(s, datastore, &type, err);
+
+    if (code == VIX_OK) {
+        *ret_vsan = type != NULL && text_equal_nocase(type, "vsan");
+    }
+    return code;
+}
+
+/** A disk on vSAN is attached only to a machine that is on vSAN too, and the other way around. */
+static VixError check_vsan(const struct plan *p, struct err *err)
+{
+    const struct vim_vm *proxy = p->proxy;
+    bool wanted = false;
+    bool same = proxy->datastore_count == 0;
+    VixError code = is_vsan(p->r->session, p->disk->datastore, &wanted, err);
+
+    for (size_t i = 0; i < proxy->datastore_count && code == VIX_OK && !same; i++) {
+        bool found = false;
+        code = is_vsan(p->r->session, proxy->datastores[i], &found, err);
+        same = found == wanted;
+    }
+    if (code == VIX_OK && !same) {
+        code = refuse(p, VIX_E_NOT_SUPPORTED,
+                      wanted ? "is on vSAN, and this machine is not" : "is not on vSAN, as this machine is", err);
+    }
+    return code;
+}
+
 /** The host that this machine runs on has to have the datastore. */
 static VixError check_datastore(const struct plan *p, struct err *err)
 {
     bool has = true;
 
-    if (p->proxy->host == NULL || p->disk->datastore == NULL) {
+    if (p->disk->datastore == NULL) {
         return VIX_OK;
+    }
+    if (p->proxy->host == NULL) {
+        return check_vsan(p, err);
     }
     VixError code = vim_host_has_datastore(p->r->session, p->proxy->host, p->disk->datastore, &has, err);
     if (code == VIX_OK && !has) {
         code = refuse(p, VIX_E_NOT_SUPPORTED, "is on a datastore that the host of this machine does not have", err);
     }
-    return code;
+    return code == VIX_OK ? check_vsan(p, err) : code;
 }
 
 static VixError read_source(struct plan *p, struct err *err)

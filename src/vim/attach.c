@@ -328,3 +328,18 @@ VixError vim_host_has_datastore(struct vim_session *s, const char *host, const c
     }
     return code;
 }
+
+VixError vim_datastore_type(struct vim_session *s, const char *datastore, char **ret_type, struct err *err)
+{
+    static const char *const path[] = {"summary"};
+    const struct xml_node *object = NULL;
+    struct vim_reply reply;
+    VixError code = vim_properties(s, "Datastore", datastore, path, 1, &reply, &object, err);
+
+    *ret_type = NULL;
+    if (code == VIX_OK && !vim_copy_text(xml_text(vim_property(object, "summary"), "type"), ret_type, err)) {
+        code = VIX_E_OUT_OF_MEMORY;
+    }
+    vim_reply_free(&reply);
+    return code;
+}

@@ -138,6 +138,9 @@ VixError vim_find_datastore(struct vim_session *s, const char *name, char **ret_
 VixError vim_host_has_datastore(struct vim_session *s, const char *host, const char *datastore, bool *ret_has,
                                 struct err *err);
 
+/** The type of a datastore, "VMFS", "vsan"; NULL in *ret_type if the server does not tell. */
+VixError vim_datastore_type(struct vim_session *s, const char *datastore, char **ret_type, struct err *err);
+
 /** How long a change of a machine's hardware waits for another one to end. */
 #define VIM_BUSY_MS 60000u
 

@@ -279,7 +279,13 @@ def refusals(place):
         name = "host-21" if place.host.vcenter else "ha-host"
         place.host.objects["HostSystem", name]["datastore"] = host_disks_list("datastore-2")
 
-    for change, sentence in ((ide, "IDE"), (mapping, "raw device mapping"), (own, "of this machine itself"),
+    def vsan():
+        place.host.objects["Datastore", "datastore-2"] = dict(place.host.objects["Datastore", "datastore-1"])
+        kept = place.host.objects["Datastore", "datastore-1"]
+        kept["summary"] = kept["summary"].replace("<type>VMFS</type>", "<type>vsan</type>")
+        place.host.objects["VirtualMachine", "vm-9"]["datastore"] = host_disks_list("datastore-2")
+
+    for change, sentence in ((vsan, "is on vSAN, and this machine is not"), (ide, "IDE"), (mapping, "raw device mapping"), (own, "of this machine itself"),
                              (below_own, "of this machine itself"), (no_datastore, "does not have"),
                              (place.running, "snapshot has to be made")):
         place.begin()
