@@ -16,7 +16,8 @@ struct disk_hotadd {
     struct disk base;
     struct hotadd *way;
     struct disk *device;
-    struct hotadd_facts facts;
+    struct disk_hardware *hardware;
+    uint32_t flags;       /* of the open */
     pthread_mutex_t lock; /* for what follows */
     bool asked;           /* NFC was tried */
     struct disk *nfc;     /* NULL: it could not be had */
@@ -51,7 +52,7 @@ static VixError hot_flush(struct disk *d, struct err *err)
 
 static void open_nfc(struct disk_hotadd *h)
 {
-    const struct remote_request request = {.path = h->base.path, .flags = h->facts.flags, .read_only = true};
+    const struct remote_request request = {.path = h->base.path, .flags = h->flags, .read_only = true};
     struct err err;
 
     err_init(&err);
@@ -121,8 +122,8 @@ static VixError hot_info(struct disk *d, struct disk_info *ret_info, struct err 
 
     if (code == VIX_OK) {
         info.info.capacity = d->capacity;
-        info.info.numLinks = h->facts.links;
-        info.type = h->facts.type;
+        info.info.numLinks = h->hardware->file_count > 0 ? (int)h->hardware->file_count : 1;
+        info.type = h->hardware->thin ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT;
         *ret_info = info;
     }
     return code;
@@ -133,6 +134,7 @@ static VixError hot_info(struct disk *d, struct disk_info *ret_info, struct err 
 static void hot_free(struct disk_hotadd *h)
 {
     (void)pthread_mutex_destroy(&h->lock);
+    disk_hardware_free(h->hardware);
     free(h->base.path);
     free(h);
 }
@@ -180,7 +182,7 @@ static VixError fill(struct disk_hotadd *h, struct store *device, struct err *er
     return code;
 }
 
-VixError disk_hotadd_new(struct hotadd *way, struct store *device, const struct hotadd_facts *facts,
+VixError disk_hotadd_new(struct hotadd *way, struct store *device, struct disk_hardware *hardware, uint32_t flags,
                          struct disk **ret_disk, struct err *err)
 {
     struct disk_hotadd *h = alloc_zero(sizeof *h, err);
@@ -188,7 +190,8 @@ VixError disk_hotadd_new(struct hotadd *way, struct store *device, const struct 
 
     if (h != NULL) {
         h->way = way;
-        h->facts = *facts;
+        h->hardware = hardware;
+        h->flags = flags;
         (void)pthread_mutex_init(&h->lock, NULL);
         code = fill(h, device, err);
         if (code != VIX_OK) {
@@ -196,6 +199,7 @@ VixError disk_hotadd_new(struct hotadd *way, struct store *device, const struct 
         }
     } else {
         store_close(device);
+        disk_hardware_free(hardware);
     }
     if (code != VIX_OK) {
         (void)hotadd_end(way, NULL);
@@ -205,6 +209,7 @@ VixError disk_hotadd_new(struct hotadd *way, struct store *device, const struct 
     h->base.capacity = h->device->capacity;
     h->base.writable = h->device->writable;
     h->base.remote = true;
+    h->base.hardware = hardware;
     h->base.busy_pieces = BUSY_PIECES;
     *ret_disk = &h->base;
     return VIX_OK;

@@ -464,9 +464,14 @@ static VixError open_plan(struct plan *p, struct disk **ret_disk, struct err *er
     struct hotadd_folder f;
     struct hotadd *h = NULL;
     struct store *store = NULL;
-    VixError code = hotadd_new(p, &h, err);
+    struct disk_hardware *hardware = NULL;
+    VixError code = disk_hardware_new(p->disk, p->request->path, &hardware, err);
 
+    if (code == VIX_OK) {
+        code = hotadd_new(p, &h, err);
+    }
     if (code != VIX_OK) {
+        disk_hardware_free(hardware);
         return code;
     }
     code = hotadd_folder_lock(p->r->config.hotadd_device_ms + HOTADD_BUSY_MS, &f, err);
@@ -475,16 +480,11 @@ static VixError open_plan(struct plan *p, struct disk **ret_disk, struct err *er
         hotadd_folder_unlock(&f);
     }
     if (code != VIX_OK) {
+        disk_hardware_free(hardware);
         hotadd_free(h);
         return code;
     }
-    bool thin = p->disk->thin;
-    const struct hotadd_facts facts = {
-        .links = (int)p->disk->file_count,
-        .type = thin ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT,
-        .flags = p->request->flags,
-    };
-    return disk_hotadd_new(h, store, &facts, ret_disk, err);
+    return disk_hotadd_new(h, store, hardware, p->request->flags, ret_disk, err);
 }
 
 VixError remote_open_hotadd(struct remote *r, const struct remote_request *request, struct disk **ret_disk,

@@ -4,6 +4,7 @@
 #ifndef VIXDISK_DISK_HOTADD_INT_H
 #define VIXDISK_DISK_HOTADD_INT_H
 
+#include "disk/disk_hardware.h"
 #include "disk/hostview.h"
 #include "disk/hotadd_record.h"
 #include "disk/remote_int.h"
@@ -75,15 +76,9 @@ VixError hotadd_end(struct hotadd *h, struct err *err);
 
 /* ---- disk_hotadd.c ---- */
 
-/** What the machine's hardware says of the disk. */
-struct hotadd_facts {
-    int links;
-    VixDiskLibDiskType type;
-    uint32_t flags; /* of the open */
-};
-
-/** Makes a disk of an attached one and its open device; both are the disk's then, also on failure. */
-VixError disk_hotadd_new(struct hotadd *h, struct store *device, const struct hotadd_facts *facts,
+/** Makes a disk of an attached one and its open device; these and the hardware are the disk's then, also on failure.
+ * @flags of the open. */
+VixError disk_hotadd_new(struct hotadd *h, struct store *device, struct disk_hardware *hardware, uint32_t flags,
                          struct disk **ret_disk, struct err *err);
 
 #endif
