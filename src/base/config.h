@@ -36,7 +36,11 @@
 #define CONFIG_NFC_WRITE_TIMEOUT "vixDiskLib.nfc.WriteTimeoutMs"           /* 600000: for the host to take data */
 #define CONFIG_NFC_BUFFER_64K "vixDiskLib.nfcAio.Session.BufSizeIn64KB"    /* 0..32, 0: as suits the host */
 #define CONFIG_NFC_BUFFER_64K_ALT "vixDiskLib.nfcAio.Session.BufSizeIn64K" /* another spelling in use */
-#define CONFIG_NFC_BUFFER_COUNT "vixDiskLib.nfcAio.Session.BufCount"       /* 0..64, 0: as suits the host */
+#define CONFIG_SAN_DENY "vixDiskLib.transport.san.denyList" /* devices, with wildcards: not for SAN; "all" */
+#define CONFIG_SAN_DENY_OLD "vixDiskLib.transport.san.blacklist"
+#define CONFIG_SAN_ALLOW "vixDiskLib.transport.san.allowList" /* devices, with wildcards: for SAN all the same */
+#define CONFIG_SAN_ALLOW_OLD "vixDiskLib.transport.san.whitelist"
+#define CONFIG_NFC_BUFFER_COUNT "vixDiskLib.nfcAio.Session.BufCount" /* 0..64, 0: as suits the host */
 
 #define CONFIG_FILE_MAX (1024 * 1024) /* bytes of a configuration file */
 

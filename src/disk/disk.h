@@ -114,6 +114,10 @@ static inline bool disk_is_remote(const struct disk *d)
 VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,
                          struct disk **ret_disk, struct err *err);
 
+/** The same with flags CHAIN_. */
+VixError disk_open_chain(struct store_fs *fs, const char *path, uint32_t chain_flags, const struct chain_tuning *tuning,
+                         struct disk **ret_disk, struct err *err);
+
 /** The chain behind a disk of disk_open_local, for what only local disks can do; NULL for others. */
 struct chain *disk_local_chain(struct disk *d);
 

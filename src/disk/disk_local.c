@@ -189,6 +189,12 @@ static void adopt_chain(struct disk_local *l)
 VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,
                          struct disk **ret_disk, struct err *err)
 {
+    return disk_open_chain(fs, path, disk_local_chain_flags(open_flags), tuning, ret_disk, err);
+}
+
+VixError disk_open_chain(struct store_fs *fs, const char *path, uint32_t chain_flags, const struct chain_tuning *tuning,
+                         struct disk **ret_disk, struct err *err)
+{
     struct disk_local *l = alloc_zero(sizeof *l, err);
     if (l == NULL) {
         return VIX_E_OUT_OF_MEMORY;
@@ -197,7 +203,7 @@ VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_fl
     l->base.path = alloc_text(path, err);
     VixError code = l->base.path != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
     if (code == VIX_OK) {
-        code = chain_open(fs, path, disk_local_chain_flags(open_flags), tuning, &l->chain, err);
+        code = chain_open(fs, path, chain_flags, tuning, &l->chain, err);
     }
     if (code != VIX_OK) {
         free(l->base.path);

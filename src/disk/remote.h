@@ -23,7 +23,7 @@ struct remote_params {
     const char *cookie;
     const char *vmx_spec;     /* may be NULL where no disk is opened */
     const char *snapshot_ref; /* NULL or "": none */
-    const char *transports;   /* "file:hotadd:nbdssl:nbd"; NULL: as the configuration allows */
+    const char *transports;   /* "file:san:hotadd:nbdssl:nbd"; NULL: as the configuration allows */
     bool read_only;
 };
 

@@ -48,6 +48,10 @@ VixError remote_open_nfc(struct remote *r, const struct remote_request *request,
 VixError remote_open_hotadd(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
                             struct err *err);
 
+/** Opens on the LUNs of the datastore (remote_san.c). Any failure but for memory may be one of this way alone. */
+VixError remote_open_san(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
+                         struct err *err);
+
 /** Tries the transports of the connection in turn (transport.c). */
 VixError transport_open(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
                         struct err *err);

@@ -43,10 +43,17 @@ static bool is_not_the_disk(VixError code)
            code != VIX_E_OBJECT_NOT_FOUND && code != VIX_E_INVALID_ARG;
 }
 
-#define TRANSPORT_NAMES "file:hotadd:nbdssl:nbd"
+/** What SAN cannot do, NFC may. */
+static bool is_not_memory(VixError code)
+{
+    return code != VIX_E_OUT_OF_MEMORY;
+}
+
+#define TRANSPORT_NAMES "file:san:hotadd:nbdssl:nbd"
 
 static const struct transport transports[] = {
     {.name = "file"},
+    {.name = "san", .open = remote_open_san, .is_own_failure = is_not_memory},
     {.name = "hotadd", .open = remote_open_hotadd, .is_own_failure = is_not_the_disk, .allowed_by = CONFIG_HOTADD},
     {.name = "nbdssl", .open = open_nbdssl, .is_own_failure = is_handshake},
     {.name = "nbd", .open = open_nbd, .is_own_failure = is_handshake},
@@ -116,6 +123,6 @@ VixError transport_open(struct remote *r, const struct remote_request *request, 
         return code;
     }
     return err_set(err, VIX_E_NOT_SUPPORTED,
-                   "%s: none of the transports \"%s\" leads to a disk of a server; there are hotadd, nbdssl and nbd",
-                   vim_peer(r->session), list);
+                   "%s: none of the transports \"%s\" leads to a disk of a server; there are %s", vim_peer(r->session),
+                   list, TRANSPORT_NAMES);
 }

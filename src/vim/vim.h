@@ -95,6 +95,8 @@ bool vim_disk_has_path(const struct vim_disk *disk, const char *path);
 size_t vim_disk_file_index(const struct vim_disk *disk, const char *path);
 /** The disk of which path ("[ds] dir/x.vmdk", runs of / folded) is a file; NULL. */
 const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *path);
+/** Whether path is the first file of a disk: the one that a machine that runs writes to. */
+bool vim_disk_is_written(const struct vim_disk *disk, const char *path);
 
 /** For whom a ticket is. */
 enum vim_ticket_kind {
@@ -133,6 +135,21 @@ VixError vim_make_folder(struct vim_session *s, const char *path, struct err *er
 
 /** A datastore by its name: the bare reference. VIX_E_OBJECT_NOT_FOUND. */
 VixError vim_find_datastore(struct vim_session *s, const char *name, char **ret_moref, struct err *err);
+
+/** Where a datastore is. */
+struct vim_extent {
+    char *disk;         /* canonical name of a LUN, "naa.6000..." */
+    unsigned partition; /* 0: not told */
+};
+struct vim_datastore {
+    char *info_type; /* "VmfsDatastoreInfo"; NULL if the server does not tell */
+    char *vmfs_uuid; /* or NULL */
+    struct vim_extent *extents;
+    size_t extent_count;
+};
+VixError vim_read_datastore(struct vim_session *s, const char *moref, struct vim_datastore **ret_datastore,
+                            struct err *err);
+void vim_datastore_free(struct vim_datastore *d);
 
 /** Whether a host has a datastore (bare references of both). A server that does not tell: it has. */
 VixError vim_host_has_datastore(struct vim_session *s, const char *host, const char *datastore, bool *ret_has,

@@ -399,3 +399,17 @@ const struct vim_disk *vim_disk_by_path(const struct vim_vm *vm, const char *pat
     vim_path_free(&wanted);
     return found;
 }
+
+bool vim_disk_is_written(const struct vim_disk *disk, const char *path)
+{
+    struct vim_disk first = *disk;
+    struct vim_path wanted;
+
+    if (disk->file_count == 0 || vim_path_parse(path, &wanted, NULL) != VIX_OK) {
+        return false;
+    }
+    first.file_count = 1;
+    bool is_first = disk_has(&first, &wanted);
+    vim_path_free(&wanted);
+    return is_first;
+}

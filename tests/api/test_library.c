@@ -70,7 +70,7 @@ static void what_works_before_init(void **state)
     VixDiskLib_FreeErrorText(NULL);
     VixDiskLib_FreeInfo(NULL);
     assert_code(VixDiskLib_FreeBlockList(NULL), VIX_OK);
-    assert_string_equal(VixDiskLib_ListTransportModes(), "file:hotadd:nbdssl:nbd");
+    assert_string_equal(VixDiskLib_ListTransportModes(), "file:san:hotadd:nbdssl:nbd");
     VixDiskLib_Exit();
 }
 

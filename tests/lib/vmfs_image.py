@@ -55,8 +55,9 @@ def bytes_of(path):
     return found
 
 
-def put_byte(found, at, byte):
-    found[at // MIB * MIB][at % MIB] = byte
+def put_bytes(found, at, data):
+    """Bytes that do not go over the end of a MiB."""
+    found[at // MIB * MIB][at % MIB:at % MIB + len(data)] = data
 
 
 class File:

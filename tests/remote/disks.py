@@ -72,8 +72,8 @@ def lists_of_transports(place):
             first = client.messages()[0]
             assert re.match(r"VMware VixDiskLib \([0-9.]+\) Release build-[0-9]+", first), first
     with Driven(place) as client:
-        client.connect(transports="file:san")
-        client.refused(NOT_SUPPORTED, "open", DISK, READ_ONLY, sentence="file:san")
+        client.connect(transports="file:nosuch")
+        client.refused(NOT_SUPPORTED, "open", DISK, READ_ONLY, sentence="file:nosuch")
 
 
 def facts(place):

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 
 import tap
-from vmfs_image import FS_UUID_TEXT, MIB, PE, Volume, bytes_of, pattern, put_byte
+from vmfs_image import FS_UUID_TEXT, MIB, PE, Volume, bytes_of, pattern, put_bytes
 from vmfs_probe import Probe, Refused
 
 SEED = random.randrange(1 << 32)
@@ -201,7 +201,7 @@ def check_writes(v):
     for off, length, byte in ((v.fbs - 700, 1500, 0x41), (3 * v.fbs + 512, 4096, 0x42)):
         for i in range(off, off + length):
             lun, at, _ = v.where(f.places[i // v.fbs] + i % v.fbs)
-            put_byte(before[lun], at, byte)
+            put_bytes(before[lun], at, bytes([byte]))
     for path, want in zip(v.luns, before):
         assert bytes_of(path) == want, "%s: other bytes of the LUN changed" % path
 

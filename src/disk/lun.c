@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* lun.c - the ids of block devices: sysfs first, which needs no rights, then page 0x83 as the kernel keeps it, then the
+ * names that udev gives. Any thread; no state. */
+#include "disk/lun.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#define NAME_MAX_LEN 128u
+#define PROBE_OFF (1024u * 1024) /* of the volume manager's header on a LUN without a table; any LUN answers there */
+#define PROBE_LEN 4096u
+#define ROUNDS 2 /* of tries to read: a path may fail once */
+
+/** What is looked for. */
+struct wanted {
+    const struct hostview *v;
+    char name[NAME_MAX_LEN]; /* lower case: "naa.6000..." */
+    const char *id;          /* behind the dot */
+};
+
+static VixError parse_name(const char *name, struct wanted *w, struct err *err)
+{
+    size_t len = strlen(name);
+
+    if (len < NAME_MAX_LEN) {
+        for (size_t i = 0; i <= len; i++) {
+            w->name[i] = text_lower(name[i]);
+        }
+        const char *dot = strchr(w->name, '.');
+        bool known =
+            strncmp(w->name, "naa.", 4) == 0 || strncmp(w->name, "eui.", 4) == 0 || strncmp(w->name, "t10.", 4) == 0;
+        if (known && dot[1] != '\0' && strchr(w->name, '/') == NULL) {
+            w->id = dot + 1;
+            return VIX_OK;
+        }
+    }
+    return err_set(err, VIX_E_NOT_SUPPORTED, "LUN \"%.100s\": only naa., eui. and t10. names tell which device it is",
+                   name);
+}
+
+/* ---- page 0x83 ---- */
+
+static bool hex_equal(const uint8_t *bytes, size_t len, const char *hex)
+{
+    if (strlen(hex) != 2 * len) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        char two[3];
+        (void)snprintf(two, sizeof two, "%02x", (unsigned)bytes[i]);
+        if (two[0] != text_lower(hex[2 * i]) || two[1] != text_lower(hex[2 * i + 1])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** vSphere writes an underscore for each blank of a T10 id. */
+static bool t10_equal(const uint8_t *bytes, size_t len, const char *id)
+{
+    if (strlen(id) != len) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        char c = bytes[i] == ' ' ? '_' : text_lower((char)bytes[i]);
+        if (c != text_lower(id[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool lun_page83_has(const uint8_t *page, size_t len, const char *name)
+{
+    const char *id = strchr(name, '.');
+    unsigned type = strncmp(name, "naa.", 4) == 0 ? 3 : strncmp(name, "eui.", 4) == 0 ? 2 : 1;
+
+    if (id == NULL || len < 4 || page[1] != 0x83) {
+        return false;
+    }
+    size_t end = 4 + ((size_t)page[2] << 8 | page[3]);
+    end = end < len ? end : len;
+    for (size_t at = 4; at + 4 <= end;) {
+        const uint8_t *d = page + at;
+        size_t room = end - at - 4, n = d[3];
+        if (n > room) {
+            return false;
+        }
+        bool of_device = (d[1] >> 4 & 3) == 0;
+        if (of_device && (d[1] & 0xF) == type &&
+            (type == 1 ? t10_equal(d + 4, n, id + 1) : hex_equal(d + 4, n, id + 1))) {
+            return true;
+        }
+        at += 4 + n;
+    }
+    return false;
+}
+
+/* ---- devices ---- */
+
+/** A text of sysfs about a device; false if it is not there. */
+static bool attribute(const struct hostview *v, const char *device, const char *what, char **ret_text)
+{
+    char path[300];
+
+    (void)snprintf(path, sizeof path, "/sys/block/%.100s/%s", device, what);
+    return hostview_read_text(v, path, ret_text, NULL) == VIX_OK;
+}
+
+static bool has_wwid(const struct wanted *w, const char *device, const char *what)
+{
+    CLEANUP_FREE char *text = NULL;
+
+    if (!attribute(w->v, device, what, &text)) {
+        return false;
+    }
+    if (strncmp(w->name, "t10.", 4) != 0) {
+        return text_equal_nocase(text, w->name);
+    }
+    return strncmp(text, "t10.", 4) == 0 && t10_equal((const uint8_t *)text + 4, strlen(text) - 4, w->id);
+}
+
+static bool has_page83(const struct wanted *w, const char *device)
+{
+    CLEANUP_FREE char *page = NULL;
+    char path[300];
+    size_t len = 0;
+
+    (void)snprintf(path, sizeof path, "/sys/block/%.100s/device/vpd_pg83", device);
+    return hostview_read(w->v, path, &page, &len, NULL) == VIX_OK &&
+           lun_page83_has((const uint8_t *)page, len, w->name);
+}
+
+/** The device that a name of udev leads to; NULL: none. */
+static char *by_id(const struct hostview *v, const char *link)
+{
+    CLEANUP_FREE char *target = NULL;
+    char path[300];
+
+    (void)snprintf(path, sizeof path, "/dev/disk/by-id/%.200s", link);
+    if (hostview_read_link(v, path, &target, NULL) != VIX_OK) {
+        return NULL;
+    }
+    return alloc_text(store_path_base(target), NULL);
+}
+
+/** Whether one of udev's names for the id leads to the device. */
+static bool has_udev_name(const struct wanted *w, const char *device)
+{
+    static const char *const naa[] = {"wwn-0x%s", "scsi-3%s", "dm-uuid-mpath-3%s"};
+    static const char *const eui[] = {"wwn-0x%s", "scsi-2%s", "dm-uuid-mpath-2%s", "nvme-eui.%s",
+                                      "dm-uuid-mpath-eui.%s"};
+    bool is_naa = w->name[0] == 'n';
+    const char *const *formats = is_naa ? naa : eui;
+    size_t count = is_naa ? sizeof naa / sizeof naa[0] : sizeof eui / sizeof eui[0];
+    bool found = false;
+
+    for (size_t i = 0; i < count && w->name[0] != 't' && !found; i++) {
+        const char *percent = strchr(formats[i], '%');
+        char link[NAME_MAX_LEN + 40];
+        (void)snprintf(link, sizeof link, "%.*s%s", (int)(percent - formats[i]), formats[i], w->id);
+        CLEANUP_FREE char *leads_to = by_id(w->v, link);
+        found = leads_to != NULL && strcmp(leads_to, device) == 0;
+    }
+    return found;
+}
+
+static bool is_wanted(const struct wanted *w, const char *device)
+{
+    return has_wwid(w, device, "device/wwid") || has_wwid(w, device, "wwid") || has_page83(w, device) ||
+           has_udev_name(w, device);
+}
+
+static bool is_multipath(const struct hostview *v, const char *device)
+{
+    CLEANUP_FREE char *uuid = NULL;
+
+    return attribute(v, device, "dm/uuid", &uuid) && strncmp(uuid, "mpath-", 6) == 0;
+}
+
+/** The multipath device over a path, or a copy of the path's own name. */
+static VixError over_paths(const struct hostview *v, const char *device, char **ret_device, struct err *err)
+{
+    struct hostview_names holders = {0};
+    const char *chosen = device;
+    char path[300];
+
+    (void)snprintf(path, sizeof path, "/sys/block/%.100s/holders", device);
+    (void)hostview_list(v, path, &holders, NULL);
+    for (size_t i = 0; i < holders.count && chosen == device; i++) {
+        chosen = is_multipath(v, holders.names[i]) ? holders.names[i] : device;
+    }
+    *ret_device = alloc_text(chosen, err);
+    hostview_names_free(&holders);
+    return *ret_device != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+}
+
+/* ---- what the configuration allows ---- */
+
+bool lun_list_has(const char *list, const char *const *names, size_t count)
+{
+    while (list != NULL && *list != '\0') {
+        size_t len = strcspn(list, ","), word_len;
+        const char *word = text_trim(list, len, &word_len);
+        CLEANUP_FREE char *pattern = alloc_text_n(word, word_len, NULL);
+        for (size_t i = 0; i < count && pattern != NULL && word_len > 0; i++) {
+            if (names[i] != NULL && fnmatch(pattern, names[i], 0) == 0) {
+                return true;
+            }
+        }
+        list += len + (list[len] == ',');
+    }
+    return false;
+}
+
+static const char *list_of(const char *key, const char *old_key)
+{
+    const char *list = config_text(key);
+    return list != NULL ? list : config_text(old_key);
+}
+
+static bool is_allowed(const struct wanted *w, const char *device, const char *over)
+{
+    static const char *const all[] = {"all"};
+    char node[160], over_node[160];
+    const char *names[] = {node, over_node, w->name};
+    const char *deny = list_of(CONFIG_SAN_DENY, CONFIG_SAN_DENY_OLD);
+
+    (void)snprintf(node, sizeof node, "/dev/%.100s", device);
+    (void)snprintf(over_node, sizeof over_node, "/dev/%.100s", over);
+    if (lun_list_has(list_of(CONFIG_SAN_ALLOW, CONFIG_SAN_ALLOW_OLD), names, 3)) {
+        return true;
+    }
+    return !lun_list_has(deny, names, 3) && !lun_list_has(deny, all, 1);
+}
+
+/* ---- finding ---- */
+
+static VixError add_node(struct lun_nodes *nodes, const char *device, struct err *err)
+{
+    CLEANUP_FREE char *node = alloc_printf(err, "/dev/%s", device);
+
+    if (node == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (strcmp(nodes->nodes[i], node) == 0) {
+            return VIX_OK;
+        }
+    }
+    if (nodes->count < LUN_MAX_PATHS) {
+        nodes->nodes[nodes->count++] = TAKE_PTR(node);
+    }
+    return VIX_OK;
+}
+
+static VixError look_at(const struct wanted *w, const char *device, struct lun_nodes *nodes, unsigned *denied,
+                        struct err *err)
+{
+    char *found = NULL;
+
+    if (!is_wanted(w, device)) {
+        return VIX_OK;
+    }
+    VixError code = over_paths(w->v, device, &found, err);
+    CLEANUP_FREE char *over = found;
+    if (code != VIX_OK) {
+        return code;
+    }
+    if (!is_allowed(w, device, over)) {
+        (*denied)++;
+        return VIX_OK;
+    }
+    return add_node(nodes, over, err);
+}
+
+VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *ret_nodes, struct err *err)
+{
+    struct wanted w = {.v = v};
+    struct hostview_names devices = {0};
+    struct lun_nodes nodes = {.count = 0};
+    unsigned denied = 0;
+
+    VixError code = parse_name(name, &w, err);
+    if (code == VIX_OK && hostview_list(v, "/sys/block", &devices, NULL) != VIX_OK) {
+        code = err_set(err, VIX_E_NOT_SUPPORTED, "LUN %s: this machine shows no block devices", name);
+    }
+    for (size_t i = 0; i < devices.count && code == VIX_OK; i++) {
+        code = look_at(&w, devices.names[i], &nodes, &denied, err);
+    }
+    hostview_names_free(&devices);
+    if (code == VIX_OK && nodes.count == 0) {
+        code = err_set(err, VIX_E_NOT_SUPPORTED, "LUN %s: %s", name,
+                       denied > 0 ? "the configuration keeps its devices from SAN"
+                                  : "no block device of this machine has this id");
+    }
+    if (code != VIX_OK) {
+        lun_nodes_free(&nodes);
+        return code;
+    }
+    *ret_nodes = nodes;
+    return VIX_OK;
+}
+
+void lun_nodes_free(struct lun_nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++) {
+        free(nodes->nodes[i]);
+    }
+    nodes->count = 0;
+}
+
+bool lun_any(const struct hostview *v)
+{
+    struct hostview_names devices = {0};
+    bool any = false;
+
+    (void)hostview_list(v, "/sys/block", &devices, NULL);
+    for (size_t i = 0; i < devices.count && !any; i++) {
+        CLEANUP_FREE char *wwid = NULL;
+        any = attribute(v, devices.names[i], "device/wwid", &wwid) || attribute(v, devices.names[i], "wwid", &wwid) ||
+              attribute(v, devices.names[i], "device/vpd_pg83", &wwid);
+    }
+    hostview_names_free(&devices);
+    struct hostview_names links = {0};
+    any = any || (hostview_list(v, "/dev/disk/by-id", &links, NULL) == VIX_OK && links.count > 0);
+    hostview_names_free(&links);
+    return any;
+}
+
+/* ---- opening ---- */
+
+static VixError open_node(const struct hostview *v, const char *node, bool writable, struct store **ret_store,
+                          struct err *err)
+{
+    struct store *s = NULL;
+    VixError code = hostview_open_block(v, node, writable ? STORE_WRITE : STORE_READ, &s, err);
+    CLEANUP_FREE uint8_t *probe = NULL;
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    probe = alloc_aligned(PROBE_LEN, PROBE_LEN, err);
+    code = probe != NULL ? store_read(s, probe, PROBE_LEN, PROBE_OFF, err) : VIX_E_OUT_OF_MEMORY;
+    if (code != VIX_OK) {
+        store_close(s);
+        return code;
+    }
+    *ret_store = s;
+    return VIX_OK;
+}
+
+VixError lun_open(const struct hostview *v, const char *name, bool writable, struct store **ret_store, struct err *err)
+{
+    struct lun_nodes nodes;
+
+    VixError code = lun_find(v, name, &nodes, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = VIX_E_FAIL;
+    for (unsigned i = 0; i < ROUNDS * nodes.count && code != VIX_OK; i++) {
+        const char *node = nodes.nodes[i % nodes.count];
+        code = open_node(v, node, writable, ret_store, err);
+        if (code == VIX_OK) {
+            log_news("LUN %s is %s, one of %zu", name, node, nodes.count);
+        }
+    }
+    if (code != VIX_OK) {
+        err_prefix(err, "LUN %s: ", name);
+    }
+    lun_nodes_free(&nodes);
+    return code;
+}
