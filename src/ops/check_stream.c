@@ -418,6 +418,20 @@ static VixError is_zero_sector(struct stream_check *k, uint64_t off, bool *ret_z
     return code;
 }
 
+/** Adds the sector of zeros. A footer is looked for from the end on, over zeros only: a part of a sector that follows
+ * it must not become one. */
+static VixError add_end(struct stream_check *k, uint64_t last, struct err *err)
+{
+    struct store *store = k->f->store;
+    uint64_t size = k->file->footer_form ? last : round_up(k->f->len, SECTOR_SIZE);
+    VixError code = size < k->f->len ? store->ops->truncate(store, size, err) : VIX_OK;
+
+    if (code == VIX_OK) {
+        code = store->ops->truncate(store, size + SECTOR_SIZE, err);
+    }
+    return code == VIX_OK ? store->ops->flush(store, err) : code;
+}
+
 /** The sector of zeros behind everything; or, where more follows that no table knows, at the end of the file. */
 static VixError check_end(struct stream_check *k, struct err *err)
 {
@@ -439,8 +453,7 @@ static VixError check_end(struct stream_check *k, struct err *err)
         f->c->withheld = f->c->withheld || fix;
         return VIX_OK;
     }
-    code = f->store->ops->truncate(f->store, round_up(f->len, SECTOR_SIZE) + SECTOR_SIZE, err);
-    return code == VIX_OK ? f->store->ops->flush(f->store, err) : code;
+    return add_end(k, last, err);
 }
 
 static void tell_counts(struct stream_check *k)
