@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "net/net_int.h"
 
-#define TURN_WAIT_MS 20 /* then the answer comes although nothing was asked */
+#define TURN_WAIT_MS 5 /* then the answer comes although nothing was asked */
 #define TURNS_LATE_MAX 2
 
 struct peer {
