@@ -66,6 +66,8 @@ static VixError check_header(struct sparse_check *s, bool *ret_go, struct err *e
         (void)check_found(f->c, PROBLEM_OVERHEAD, OFF_OVERHEAD, 0, 0,
                           "overHead is %" PRIu64 " sectors, the file has %" PRIu64, s->h.overhead_sectors,
                           s->file_sectors);
+        f->c->withheld =
+            true; /* a file that was cut short is not made longer by tables: its loss would be told no more */
     }
     return VIX_OK;
 }
