@@ -59,13 +59,15 @@ static bool is_to_rebuild(const struct sparse_check *s, enum table_copy copy, ui
     return !sparse_has_table(s, copy, gt) && sparse_has_table(s, (enum table_copy)(1 - copy), gt);
 }
 
-/** Writes a table anew: to its usual place if that is free, else behind the end of the file. */
+/** Writes a table anew: to its usual place if that is free, else behind the end of the file; there too if its good copy
+ * is among the grains, which would be taken for a stray one beside a table in its usual place. */
 static VixError rebuild_table(struct sparse_check *s, enum table_copy copy, uint64_t gt, uint64_t *end, struct err *err)
 {
     uint64_t sector = sparse_slot(s, copy, gt);
     enum table_copy good = (enum table_copy)(1 - copy);
+    bool beside = s->dir[good][gt] + (uint64_t)s->h.gt_sectors > s->h.overhead_sectors;
 
-    if (!sparse_is_free(s, sector, s->h.gt_sectors, copy, gt)) {
+    if (beside || !sparse_is_free(s, sector, s->h.gt_sectors, copy, gt)) {
         sector = *end;
         *end += round_up(s->h.gt_sectors, s->h.grain_sectors);
     }
