@@ -129,8 +129,8 @@ static const struct option_spec remote_options[] = {
     {.name = "compress",
      .kind = OPTION_TEXT,
      .at = offsetof(struct common_args, remote.compress),
-     .arg = "KIND",
-     .help = "compression on the way: none, zlib, fastlz or skipz (default: none)"},
+     .arg = "none|zlib|fastlz|skipz",
+     .help = "compression on the way (default: none)"},
     {.kind = OPTION_END},
 };
 
