@@ -131,6 +131,11 @@ typedef Bool (*VixDiskLibExt_RunFunc)(void *data, const VixDiskLibExt_Run *run);
 VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                            VixDiskLibSectorType numSectors, VixDiskLibExt_RunFunc func, void *data);
 
+/** The bytes that the data of a range takes in the files: compressed grains (streamOptimized) as they are stored, with
+ * their heads and padding, a part of one its share; other data as it is. A local disk that is open for reading. */
+VixError VixDiskLibExt_StoredBytes(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                                   VixDiskLibSectorType numSectors, uint64 *storedBytes);
+
 /** One extent of a link. */
 typedef struct {
     const char *file; /* NULL for ZERO */

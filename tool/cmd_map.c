@@ -8,12 +8,13 @@
 
 #include "commands.h"
 #include "json.h"
-#include "text.h"
+#include "map_picture.h"
 
 struct map_args {
     enum disk_format format;
     bool single_link;
     bool totals;
+    struct picture_args picture;
     struct bytes_arg off;
     struct bytes_arg len;
 };
@@ -23,6 +24,37 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .at = offsetof(struct map_args, totals),
      .help = "only how many bytes there are of each kind"},
+    {.name = "text",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct map_args, picture.text),
+     .help = "draw it on the screen, the darker the more data"},
+    {.name = "svg",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct map_args, picture.svg),
+     .arg = "FILE",
+     .help = "draw it as SVG; \"-\": standard output"},
+    {.name = "curve",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct map_args, picture.curve),
+     .arg = "rows|hilbert",
+     .help = "--svg: how the disk goes through the picture (default: rows)"},
+    {.name = "color",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct map_args, picture.color),
+     .arg = "alloc|link|changed|ratio",
+     .help = "--svg: colours for what is allocated, links, changes, compression (default: alloc)"},
+    {.name = "since",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct map_args, picture.since),
+     .arg = "LINK",
+     .help = "--color changed: above which link, by number or file (default: 1, the parent)"},
+    {.name = "cells",
+     .kind = OPTION_NUMBER,
+     .at = offsetof(struct map_args, picture.cells),
+     .arg = "N",
+     .help = "--svg: at most so many cells (default: 4096)",
+     .low = 16,
+     .high = PICTURE_CELLS_MAX},
     {.name = "offset",
      .letter = 'o',
      .kind = OPTION_SECTORS,
@@ -190,6 +222,9 @@ static int show(struct cli *cli, const struct map_args *args, const char *path, 
     if (status != STATUS_DONE) {
         return status;
     }
+    if (map_is_picture(&args->picture)) {
+        return map_draw(cli, &args->picture, path, disk, off, len);
+    }
     VixDiskLibExt_Details *details = NULL;
     VixError code = VixDiskLibExt_GetDetails(disk, &details);
     if (code != VIX_OK) {
@@ -215,8 +250,15 @@ static int run(struct cli *cli, const void *data)
     const char *path = cli->operands[0];
     uint32 flags = VIXDISKLIB_FLAG_OPEN_READ_ONLY;
     VixDiskLibHandle disk = NULL;
+    if (map_is_picture(&args->picture) && (cli->common.json || args->totals)) {
+        return usage_error(cli, "--text and --svg do not go together with --json and --totals");
+    }
+    int status = map_check_picture(cli, &args->picture);
+    if (status >= 0) {
+        return status;
+    }
     flags |= args->single_link ? (uint32)VIXDISKLIB_FLAG_OPEN_SINGLE_LINK : 0;
-    int status = open_disk(cli, path, args->format, flags, &disk);
+    status = open_disk(cli, path, args->format, flags, &disk);
     if (status != STATUS_DONE) {
         return status;
     }
@@ -230,7 +272,10 @@ const struct command command_map = {
     .details =
         "DEPTH is the link that holds a run, 0 the top one. OFFSET is where its bytes stand in FILE, \"-\" if they\n"
         "do not stand there as they are. All figures are in bytes. The JSON is that of qemu-img map; with --totals\n"
-        "it is that of nbdinfo --map --totals.",
+        "it is that of nbdinfo --map --totals. A picture is made of cells, each a part of the disk; colours are for\n"
+        "terminals, unless NO_COLOR is set. The SVG is the same for the same disk, needs no script, and fits light "
+        "and\n"
+        "dark; its cells tell their place when they are pointed at.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct map_args),

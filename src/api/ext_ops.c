@@ -225,8 +225,7 @@ static VixDiskLibExt_Run public_run(const struct disk_run *run)
     };
 }
 
-static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, VixDiskLibExt_RunFunc func, void *data,
-                          struct err *err)
+static VixError check_range(const struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
 {
     uint64_t end;
 
@@ -235,9 +234,21 @@ static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, Vi
                        "%" PRIu64 " sectors at sector %" PRIu64 " reach beyond the capacity of %" PRIu64 " sectors",
                        nsectors, sector, d->capacity);
     }
+    return VIX_OK;
+}
+
+static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, VixDiskLibExt_RunFunc func, void *data,
+                          struct err *err)
+{
+    uint64_t end = sector + nsectors;
+    VixError code = check_range(d, sector, nsectors, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
     while (sector < end) {
         struct disk_run run;
-        VixError code = d->ops->map(d, sector, end - sector, EXTENT_MAP_FLAT_HOLES, &run, err);
+        code = d->ops->map(d, sector, end - sector, EXTENT_MAP_FLAT_HOLES, &run, err);
         if (code != VIX_OK) {
             return code;
         }
@@ -248,6 +259,32 @@ static VixError map_range(struct disk *d, uint64_t sector, uint64_t nsectors, Vi
         sector += run.nsectors;
     }
     return VIX_OK;
+}
+
+VixError VixDiskLibExt_StoredBytes(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                                   VixDiskLibSectorType numSectors, uint64 *storedBytes)
+{
+    struct api_call call;
+    struct disk *d;
+    uint64_t bytes = 0;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = call_need(&call, storedBytes, "place for the number of bytes");
+    }
+    if (code == VIX_OK) {
+        code = check_range(d, startSector, numSectors, &call.err);
+    }
+    if (code == VIX_OK && disk_local_chain(d) == NULL) {
+        code = err_set(&call.err, VIX_E_NOT_SUPPORTED, "%s: only local VMDKs tell what their grains take", d->path);
+    }
+    if (code == VIX_OK) {
+        code = chain_stored_bytes(disk_local_chain(d), startSector, numSectors, &bytes, &call.err);
+    }
+    if (code == VIX_OK) {
+        *storedBytes = bytes;
+    }
+    return call_end(&call, code);
 }
 
 VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,

@@ -131,6 +131,10 @@ VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t
 VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
                         unsigned *ret_count, struct err *err);
 
+/** The bytes that a range's data takes in the files: compressed grains their records (a part of one its share), other
+ * data as it is. Reads the head of each compressed grain. Codes of extent_stream_record_bytes. */
+VixError chain_stored_bytes(struct chain *c, uint64_t sector, uint64_t nsectors, uint64_t *ret_bytes, struct err *err);
+
 /** Value of a disk database key, looked up from the top link down; a copy freed by the caller.
  * VIX_E_DISK_KEY_NOTFOUND. */
 VixError chain_meta_get(struct chain *c, const char *key, char **ret_value, struct err *err);

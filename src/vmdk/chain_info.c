@@ -6,10 +6,64 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "vmdk/create.h"
 #include "vmdk/link.h"
+
+/* ---- space ---- */
+
+/** Of a run of compressed grains. */
+static VixError coded_bytes(struct chain *c, const struct chain_run *run, uint64_t sector, uint64_t *ret_bytes,
+                            struct err *err)
+{
+    uint64_t first = link_extent_at(c->links[run->depth], sector)->first_sector;
+    uint64_t grain_sectors = run->x->grain_sectors;
+    uint64_t end = sector + run->nsectors;
+    uint64_t sum = 0;
+
+    while (sector < end) {
+        uint64_t n = min_u64(end - sector, grain_sectors - (sector - first) % grain_sectors);
+        struct chain_run grain;
+        uint64_t bytes;
+        VixError code = chain_map(c, sector, n, 0, &grain, err);
+        if (code == VIX_OK) {
+            code = extent_stream_record_bytes(run->x, grain.file_off, &bytes, err);
+        }
+        if (code != VIX_OK) {
+            return code;
+        }
+        sum += bytes * n / grain_sectors;
+        sector += n;
+    }
+    *ret_bytes = sum;
+    return VIX_OK;
+}
+
+VixError chain_stored_bytes(struct chain *c, uint64_t sector, uint64_t nsectors, uint64_t *ret_bytes, struct err *err)
+{
+    uint64_t end = sector + nsectors;
+    uint64_t sum = 0;
+
+    while (sector < end) {
+        struct chain_run run;
+        uint64_t bytes = 0;
+        VixError code = chain_map(c, sector, end - sector, EXTENT_MAP_FLAT_HOLES, &run, err);
+        if (code == VIX_OK && run.kind == RUN_CODED && run.x != NULL && run.x->compressed) {
+            code = coded_bytes(c, &run, sector, &bytes, err);
+        } else if (code == VIX_OK && (run.kind == RUN_DATA || run.kind == RUN_CODED)) {
+            bytes = run.nsectors * SECTOR_SIZE;
+        }
+        if (code != VIX_OK) {
+            return code;
+        }
+        sum += bytes;
+        sector += run.nsectors;
+    }
+    *ret_bytes = sum;
+    return VIX_OK;
+}
 
 /* ---- disk database ---- */
 

@@ -124,6 +124,11 @@ VixError extent_stream_open(const struct extent_open_params *p, struct extent **
 VixError extent_cowd_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 VixError extent_sesparse_open(const struct extent_open_params *p, struct extent **ret_x, struct err *err);
 
+/** The bytes that the record of a compressed grain takes in the file, head and padding included. @x of
+ * extent_stream_open; @file_off of a RUN_CODED. VIX_E_DISK_NEEDSREPAIR for a length that no grain has,
+ * VIX_E_NOT_SUPPORTED where x is open for writing. */
+VixError extent_stream_record_bytes(const struct extent *x, uint64_t file_off, uint64_t *ret_bytes, struct err *err);
+
 /* One maker per type that can be created: fills an empty, new file (length 0) so that it opens as an empty extent. */
 
 /** KDMV extent in the canonical layout (grain 128 sectors, 512 entries): directories, tables as holes, descriptor text

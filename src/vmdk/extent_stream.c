@@ -280,6 +280,29 @@ static VixError stream_map(struct extent *x, uint64_t sector, uint64_t nsectors,
     return map_with(sx, &live, open_grain, sector, nsectors, ret_run, err);
 }
 
+VixError extent_stream_record_bytes(const struct extent *x, uint64_t file_off, uint64_t *ret_bytes, struct err *err)
+{
+    const struct stream_file *f = ((const struct stream_extent *)x)->f;
+    uint32_t head = f->markers ? STREAM_MARKER_BYTES : STREAM_LENGTH_BYTES;
+    uint8_t bytes[STREAM_MARKER_BYTES];
+    if (x->writable) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: the lengths of grains are told of disks that are only read",
+                       x->store->path);
+    }
+    VixError e = store_read(x->store, bytes, head, file_off, err);
+    if (e != VIX_OK) {
+        return e;
+    }
+    uint32_t size = get_le32(bytes + head - 4);
+    if (size == 0 || size > stream_max_size(x->grain_sectors)) {
+        return err_set(err, VIX_E_DISK_NEEDSREPAIR,
+                       "%s: the grain at offset %" PRIu64 " has %" PRIu32 " bytes, allowed are 1 to %" PRIu32,
+                       x->store->path, file_off, size, stream_max_size(x->grain_sectors));
+    }
+    *ret_bytes = round_up((uint64_t)head + size, SECTOR_SIZE);
+    return VIX_OK;
+}
+
 /* ---- read ---- */
 
 /** Reads while a writer is at work; the caller holds write_lock. */

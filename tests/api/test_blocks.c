@@ -151,6 +151,7 @@ static void the_map_has_no_gaps(void **state)
     (void)state;
     for (size_t t = 0; t < writable_type_count; t++) {
         uint64 sums[2] = {0, 0};
+        uint64 stored = 7;
         make_disk(conn, in_folder("map.vmdk"), writable_types[t], MIB_SECTORS + 5);
         VixDiskLibHandle h = open_disk(conn, in_folder("map.vmdk"), 0);
         assert_code(VixDiskLib_Write(h, 256, 128, data), VIX_OK);
@@ -161,6 +162,11 @@ static void the_map_has_no_gaps(void **state)
         assert_code(VixDiskLibExt_Map(h, 0, MIB_SECTORS + 6, add_up, sums), VIX_E_DISK_OUTOFRANGE);
         assert_code(VixDiskLibExt_Map(h, 2, UINT64_MAX, add_up, sums), VIX_E_DISK_OUTOFRANGE);
         assert_code(VixDiskLibExt_Map(h, 0, 1, NULL, sums), VIX_E_INVALID_ARG);
+        assert_code(VixDiskLibExt_StoredBytes(h, 0, MIB_SECTORS + 6, &stored), VIX_E_DISK_OUTOFRANGE);
+        assert_code(VixDiskLibExt_StoredBytes(h, 0, 1, NULL), VIX_E_INVALID_ARG);
+        assert_int_equal(stored, 7);
+        assert_code(VixDiskLibExt_StoredBytes(h, 256, 128, &stored), VIX_OK);
+        assert_int_equal(stored, sizeof data);
         assert_code(VixDiskLib_Close(h), VIX_OK);
         assert_code(VixDiskLib_Unlink(conn, in_folder("map.vmdk")), VIX_OK);
     }

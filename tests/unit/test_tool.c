@@ -4,12 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "tool/latency.h"
+#include "tool/markup.h"
 #include "tool/text.h"
 
 static void sizes_are_read(void **state)
@@ -173,6 +175,57 @@ static void percentiles_are_found(void **state)
     free(sum);
 }
 
+/** What a function of markup.h writes. @columns 0: markup_text. Freed by the caller. */
+static char *marked_up(const char *text, unsigned columns)
+{
+    char *bytes = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&bytes, &len);
+    assert_non_null(to);
+    if (columns == 0) {
+        markup_text(to, text);
+    } else {
+        markup_short(to, text, columns);
+    }
+    fclose(to);
+    return bytes;
+}
+
+static void text_is_escaped(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        unsigned columns;
+        const char *want;
+    } cases[] = {
+        {"", 0, ""},
+        {"a.vmdk", 0, "a.vmdk"},
+        {"<b>&amp;'\"", 0, "&lt;b&gt;&amp;amp;&#39;&quot;"},
+        {"gr\303\274n \346\274\242 \360\237\222\276", 0, "gr\303\274n \346\274\242 \360\237\222\276"},
+        {"a\033[1m\nb\177", 0, "a\357\277\275[1m\357\277\275b\357\277\275"},
+        {"\300\200", 0, "\357\277\275"},               /* a NUL in two bytes */
+        {"\340\200\200", 0, "\357\277\275"},           /* and in three */
+        {"\355\240\200", 0, "\357\277\275"},           /* half of a pair */
+        {"\364\220\200\200", 0, "\357\277\275"},       /* beyond the last character */
+        {"\377x\200", 0, "\357\277\275x\357\277\275"}, /* no beginning of one */
+        {"\303", 0, "\357\277\275"},                   /* cut short */
+        {"\342\202", 0, "\357\277\275"},
+        {"\342(", 0, "\357\277\275("},
+        {"a\342\200\256b", 0, "a\357\277\275b"}, /* turns the writing round */
+        {"\357\277\276", 0, "\357\277\275"},     /* no character of XML */
+        {"0123456789", 10, "0123456789"},
+        {"0123456789a", 10, "0123\342\200\2466789a"},
+        {"<<<<<<<<<<<", 5, "&lt;&lt;\342\200\246&lt;&lt;"},
+        {"\346\274\242\346\274\242\346\274\242\346\274\242", 5, "\346\274\242\342\200\246\346\274\242"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *got = marked_up(cases[i].text, cases[i].columns);
+        assert_string_equal(got, cases[i].want);
+        free(got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +236,7 @@ int main(void)
         cmocka_unit_test(bytes_are_shown_shortly),
         cmocka_unit_test(classes_are_narrow_and_rise),
         cmocka_unit_test(percentiles_are_found),
+        cmocka_unit_test(text_is_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
