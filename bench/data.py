@@ -64,11 +64,17 @@ class Data:
 
     def random(self):
         """2 GiB of random bytes."""
-        def make(path):
-            with open(path, "wb") as f:
-                for _ in range(2048):
-                    f.write(os.urandom(MIB))
-        return self.make("random.raw", make)
+        return self.make("random.raw", lambda p: self.write_random(p, 2 * GIB))
+
+    def big(self):
+        """4 GiB of random bytes."""
+        return self.make("big.raw", lambda p: self.write_random(p, 4 * GIB))
+
+    @staticmethod
+    def write_random(path, size):
+        with open(path, "wb") as f:
+            for _ in range(size // MIB):
+                f.write(os.urandom(MIB))
 
     def full(self):
         """The same as a disk, every grain of it there."""

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* net_limit - what one connection over loopback can carry: the limits beside which remote disks are measured.
  *
- * usage: net_limit socket|tls|stream|streamtls GIB
+ * usage: net_limit socket|tls|stream|streamtls GIB [FROM TO]
  *   socket  plain send and recv of 1 MiB at a time
  *   tls     OpenSSL as s_server and s_client use it: SSL_write and SSL_read on a blocking socket, AES-128-GCM
  *   stream, streamtls  the same through src/net
+ * With two files (socket and tls) it is a copy: what is sent is read from FROM, what is received is written to TO.
  * Prints the seconds, and GiB/s. One thread sends, the main thread receives. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/pem.h>
@@ -29,6 +31,7 @@ static const char *const way_names[WAYS] = {"socket", "tls", "stream", "streamtl
 
 static enum way way;
 static size_t total;
+static int from = -1, to = -1;
 static char dir[] = "/tmp/net-limit-XXXXXX";
 static char cert_file[64], key_file[64];
 static struct err err;
@@ -47,15 +50,34 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void send_socket(int fd, const char *buf)
+/* What is sent next, `at` bytes from the start: of the file, if there is one. */
+static void fill(char *buf, size_t want, size_t at)
+{
+    if (from >= 0 && pread(from, buf, want, (off_t)at) != (ssize_t)want) {
+        die("read");
+    }
+}
+
+static void keep(const char *buf, size_t n, size_t at)
+{
+    if (to >= 0 && pwrite(to, buf, n, (off_t)at) != (ssize_t)n) {
+        die("write");
+    }
+}
+
+static void send_socket(int fd, char *buf)
 {
     for (size_t done = 0; done < total;) {
         size_t want = total - done < STEP ? total - done : STEP;
-        ssize_t n = send(fd, buf, want, MSG_NOSIGNAL);
-        if (n <= 0) {
-            die("send");
+        fill(buf, want, done);
+        for (size_t sent = 0; sent < want;) {
+            ssize_t n = send(fd, buf + sent, want - sent, MSG_NOSIGNAL);
+            if (n <= 0) {
+                die("send");
+            }
+            sent += (size_t)n;
         }
-        done += (size_t)n;
+        done += want;
     }
 }
 
@@ -66,6 +88,7 @@ static void receive_socket(int fd, char *buf)
         if (n <= 0) {
             die("recv");
         }
+        keep(buf, (size_t)n, done);
         done += (size_t)n;
     }
 }
@@ -89,11 +112,12 @@ static SSL *start_ssl(int fd, bool server)
     return ssl;
 }
 
-static void send_tls(SSL *ssl, const char *buf)
+static void send_tls(SSL *ssl, char *buf)
 {
     for (size_t done = 0; done < total;) {
         size_t want = total - done < STEP ? total - done : STEP;
         size_t n = 0;
+        fill(buf, want, done);
         if (SSL_write_ex(ssl, buf, want, &n) != 1) {
             die("SSL_write");
         }
@@ -108,6 +132,7 @@ static void receive_tls(SSL *ssl, char *buf)
         if (SSL_read_ex(ssl, buf, STEP, &n) != 1) {
             die("SSL_read");
         }
+        keep(buf, n, done);
         done += n;
     }
 }
@@ -224,13 +249,20 @@ int main(int argc, char **argv)
     uint16_t port = 0;
     int fd = -1;
 
-    while (way < WAYS && (argc != 3 || strcmp(argv[1], way_names[way]) != 0)) {
+    while (way < WAYS && (argc < 3 || strcmp(argv[1], way_names[way]) != 0)) {
         way++;
     }
-    double gib = argc == 3 ? atof(argv[2]) : 0;
-    if (way == WAYS || gib <= 0) {
-        (void)fprintf(stderr, "usage: net_limit socket|tls|stream|streamtls GIB\n");
+    double gib = argc >= 3 ? atof(argv[2]) : 0;
+    if (way == WAYS || gib <= 0 || (argc != 3 && (argc != 5 || way > WAY_TLS))) {
+        (void)fprintf(stderr, "usage: net_limit socket|tls|stream|streamtls GIB [FROM TO]\n");
         return 2;
+    }
+    if (argc == 5) {
+        from = open(argv[3], O_RDONLY | O_CLOEXEC);
+        to = open(argv[4], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (from < 0 || to < 0) {
+            die("files");
+        }
     }
     total = (size_t)(gib * 1024) << 20;
     make_certificate();

@@ -185,6 +185,80 @@ class Remote:
                        lambda: subprocess.check_call(["cmp", source, self.data.path("target-flat.vmdk")]), 1 / 0.9)
         return row
 
+    # ---- 4 GiB from file to file, beside a program that does nothing but send and receive ----
+
+    def big(self, name, whole):
+        """A disk of the host of 4 GiB, its extent the file of random bytes itself or (to be written to) another."""
+        source = self.data.big()
+        def make(path):
+            self.data.vixdisk("create", "-q", "-t", "monolithicFlat", "-s", str(os.path.getsize(source)), path)
+            if whole:
+                extent = self.data.path(name + "-flat.vmdk")
+                os.unlink(extent)
+                os.link(source, extent)
+        return self.put(self.data.make(name + ".vmdk", make), self.data.path(name + "-flat.vmdk"))
+
+    def bare_copy(self, way):
+        return lambda: self.sides.inner(os.path.join(self.build, "bench", "net_limit"), way, "4", self.data.big(),
+                                        self.fresh_out("limit"))()
+
+    def fresh_out(self, who):
+        """The file that a side writes; those of the sides but ours do not stay, as memory holds them."""
+        for other in ("peer", "limit"):
+            self.data.fresh("out-%s.raw" % other)
+        return self.out(who)
+
+    def server_args(self, transport):
+        return ["server=127.0.0.1", "port=%d" % self.port, "nfchostport=%d" % self.nfc_port, "user=vixdisk",
+                "password=+" + self.data.path("host/password"), "thumbprint=" + self.thumbprint,
+                "vm=[datastore1] vm1/vm1.vmx", "transports=" + transport]
+
+    def copy_out(self, transport, way, plugin):
+        def row():
+            disk, source = self.big("big", True), self.data.big()
+            theirs = self.serve_vmdk(self.data.path("big.vmdk"), way == "tls")
+            def ours():
+                to = self.fresh_out("ours")
+                if plugin:
+                    return self.sides.run(self.vddk("-r", *self.server_args(transport), "file=" + disk, "--run",
+                                                    'nbdcopy "$uri" ' + to))
+                return self.sides.run([self.tool, "convert", "-q", "-t", "raw", *self.options(transport), disk, to])
+            return Row("%s: 4 GiB out of a remote disk into a file by %s (peer: qemu-nbd and nbdcopy, limit: a bare %s "
+                       "copy of the file)" % (transport, "nbdkit vddk and nbdcopy" if plugin else "convert", way), ours,
+                       lambda: self.sides.run(["nbdcopy", theirs, self.fresh_out("peer")]), self.bare_copy(way),
+                       self.same(source), 1 / 0.6)
+        return row
+
+    def copy_in(self, transport, way, plugin):
+        def row():
+            disk, source = self.big("blank", False), self.data.big()
+            self.data.fresh("out-ours.raw")
+            def make(path):
+                self.data.vixdisk("create", "-q", "-t", "monolithicFlat", "-s", str(os.path.getsize(source)), path)
+            def theirs():
+                self.fresh_out("peer")
+                make(self.data.fresh("out-peer.vmdk"))
+                return self.serve_vmdk(self.data.path("out-peer.vmdk"), way == "tls", True)
+            def ours():
+                os.truncate(self.data.path("blank-flat.vmdk"), 0)
+                os.truncate(self.data.path("blank-flat.vmdk"), os.path.getsize(source))
+                if plugin:
+                    return self.sides.run(self.vddk(*self.server_args(transport), "file=" + disk, "--run",
+                                                    'nbdcopy --flush %s "$uri"' % source))
+                return self.sides.run([self.tool, "convert", "-q", "-f", "raw", "-t", "vmfs", "-n",
+                                       *self.options(transport), source, disk])
+            def peer():
+                uri = theirs()
+                run = self.sides.run(["nbdcopy", "--flush", source, uri])
+                self.end_row()
+                self.fresh_out("peer")
+                return run
+            return Row("%s: a file of 4 GiB into a remote disk by %s (peer: qemu-nbd and nbdcopy, limit: a bare %s copy "
+                       "of the file)" % (transport, "nbdkit vddk and nbdcopy" if plugin else "convert", way), ours, peer,
+                       self.bare_copy(way),
+                       lambda: subprocess.check_call(["cmp", source, self.data.path("blank-flat.vmdk")]), 1 / 0.6)
+        return row
+
     def line_rate(self, transport, limit, at_most):
         def row():
             return Row("%s: 2 GiB read, 1M, 16 at once (limit: one bare %s)" % (transport, limit),
@@ -311,19 +385,6 @@ class Remote:
         return Row("nbdkit vddk: 1 GiB sparse in by nbdcopy (peer: qemu-nbd, limit: nbdkit file)", ours, peer, limit, check,
                    1 / 0.85)
 
-    def plugin_remote(self, transport, limit):
-        def row():
-            disk, source = self.full(), self.data.random()
-            server = ["server=127.0.0.1", "port=%d" % self.port, "nfchostport=%d" % self.nfc_port, "user=vixdisk",
-                      "password=+" + self.data.path("host/password"), "thumbprint=" + self.thumbprint,
-                      "vm=[datastore1] vm1/vm1.vmx", "transports=" + transport]
-            return Row("nbdkit vddk over %s: 2 GiB out by nbdcopy (limit: one bare %s)" % (transport, limit),
-                       lambda: self.sides.run(self.vddk("-r", *server, "file=" + disk, "--run",
-                                                        'nbdcopy "$uri" ' + self.out("ours"))), None,
-                       self.sides.inner(os.path.join(self.build, "bench", "net_limit"), limit, str(BYTES // GIB)),
-                       self.same(source))
-        return row
-
     def rows(self):
         return {
             "vddk-out": self.plugin_out,
@@ -334,8 +395,10 @@ class Remote:
             "nbdssl-write": self.write("nbdssl"),
             "nbd-line": self.line_rate("nbd", "socket", 1 / 0.6),
             "nbdssl-line": self.line_rate("nbdssl", "tls", 1 / 0.6),
-            "vddk-nbd": self.plugin_remote("nbd", "socket"),
-            "vddk-nbdssl": self.plugin_remote("nbdssl", "tls"),
+            **{"%s-%s%s" % (name, transport, "-in" if way == self.copy_in else "-out"):
+               way(transport, bare, name == "vddk")
+               for name in ("copy", "vddk") for transport, bare in (("nbd", "socket"), ("nbdssl", "tls"))
+               for way in (self.copy_out, self.copy_in)},
             "nbd-4k": self.small,
             "rtt-10": self.latency(10, 16, "16 at once", 1 / 12),
             "rtt-50": self.latency(50, 16, "16 at once", 1 / 12),
