@@ -13,6 +13,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "disk/scsi.h"
 
 #define NAME_MAX_LEN 128u
 #define PROBE_OFF (1024u * 1024) /* of the volume manager's header on a LUN without a table; any LUN answers there */
@@ -46,62 +47,40 @@ static VixError parse_name(const char *name, struct wanted *w, struct err *err)
                    name);
 }
 
-/* ---- page 0x83 ---- */
+/* ---- ids ---- */
 
-static bool hex_equal(const uint8_t *bytes, size_t len, const char *hex)
+/** Whether two ids are the same: no case, and of T10 ids a blank is an underscore, at the end nothing. */
+static bool same_id(const char *a, const char *b)
 {
-    if (strlen(hex) != 2 * len) {
-        return false;
+    size_t a_len = strlen(a), b_len = strlen(b);
+    bool t10 = strncmp(b, "t10.", 4) == 0;
+
+    while (t10 && a_len > 4 && (a[a_len - 1] == '_' || a[a_len - 1] == ' ')) {
+        a_len--;
     }
-    for (size_t i = 0; i < len; i++) {
-        char two[3];
-        (void)snprintf(two, sizeof two, "%02x", (unsigned)bytes[i]);
-        if (two[0] != text_lower(hex[2 * i]) || two[1] != text_lower(hex[2 * i + 1])) {
+    while (t10 && b_len > 4 && b[b_len - 1] == '_') {
+        b_len--;
+    }
+    for (size_t i = 0; i < a_len && a_len == b_len; i++) {
+        char c = t10 && a[i] == ' ' ? '_' : a[i];
+        if (text_lower(c) != text_lower(b[i])) {
             return false;
         }
     }
-    return true;
-}
-
-/** vSphere writes an underscore for each blank of a T10 id. */
-static bool t10_equal(const uint8_t *bytes, size_t len, const char *id)
-{
-    if (strlen(id) != len) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        char c = bytes[i] == ' ' ? '_' : text_lower((char)bytes[i]);
-        if (c != text_lower(id[i])) {
-            return false;
-        }
-    }
-    return true;
+    return a_len == b_len;
 }
 
 bool lun_page83_has(const uint8_t *page, size_t len, const char *name)
 {
-    const char *id = strchr(name, '.');
-    unsigned type = strncmp(name, "naa.", 4) == 0 ? 3 : strncmp(name, "eui.", 4) == 0 ? 2 : 1;
+    struct scsi_ids ids = {.count = 0};
+    bool found = false;
 
-    if (id == NULL || len < 4 || page[1] != 0x83) {
-        return false;
+    (void)scsi_ids_of_page83(page, len, &ids, NULL);
+    for (unsigned i = 0; i < ids.count && !found; i++) {
+        found = same_id(ids.ids[i], name);
     }
-    size_t end = 4 + ((size_t)page[2] << 8 | page[3]);
-    end = end < len ? end : len;
-    for (size_t at = 4; at + 4 <= end;) {
-        const uint8_t *d = page + at;
-        size_t room = end - at - 4, n = d[3];
-        if (n > room) {
-            return false;
-        }
-        bool of_device = (d[1] >> 4 & 3) == 0;
-        if (of_device && (d[1] & 0xF) == type &&
-            (type == 1 ? t10_equal(d + 4, n, id + 1) : hex_equal(d + 4, n, id + 1))) {
-            return true;
-        }
-        at += 4 + n;
-    }
-    return false;
+    scsi_ids_free(&ids);
+    return found;
 }
 
 /* ---- devices ---- */
@@ -122,10 +101,7 @@ static bool has_wwid(const struct wanted *w, const char *device, const char *wha
     if (!attribute(w->v, device, what, &text)) {
         return false;
     }
-    if (strncmp(w->name, "t10.", 4) != 0) {
-        return text_equal_nocase(text, w->name);
-    }
-    return strncmp(text, "t10.", 4) == 0 && t10_equal((const uint8_t *)text + 4, strlen(text) - 4, w->id);
+    return same_id(text, w->name);
 }
 
 static bool has_page83(const struct wanted *w, const char *device)
