@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* mutate_pieces.c - libFuzzer's mutator for inputs of pieces (fuzz.h): changes whole words of the little-endian
- * formats, exchanges words between places, moves, copies and drops pieces, and keeps lengths of pieces and of NFC's
- * frames true, which a blind one would break first. */
+ * formats, exchanges words between places, moves, copies and drops pieces, and keeps true what a blind one would break
+ * first: lengths of pieces and of NFC's frames, and the places that descriptors of VMFS tell of themselves. */
 #include "mutate.h"
 
 #include <stdlib.h>
@@ -105,8 +105,87 @@ static void change_word(struct own_piece *o, uint64_t *seed)
     }
 }
 
+/* ---- VMFS: the three parts of a descriptor are pieces of their own ---- */
+
+#define VMFS_LOCK 0x10C00001u
+
+static bool is_vmfs_meta(const struct own_piece *o)
+{
+    return o->len >= 0x4C && (get_le32(o->bytes) & 7) == 4 && get_le32(o->bytes + 0x0C) - 2 < 5;
+}
+
+/* A descriptor knows its own place, and is believed only there. */
+static void move_descriptor(struct own_piece *o, uint32_t old_off)
+{
+    if (o->len >= 12 && get_le32(o->bytes) == VMFS_LOCK) {
+        put_le64(o->bytes + 4, get_le64(o->bytes + 4) + o->off - old_off);
+    }
+}
+
+/* Type, length, size of blocks, arrangement, blocks that are to be zeroed. */
+static void change_meta(struct own_piece *o, uint64_t *seed)
+{
+    static const uint32_t arrangements[] = {0, 1, 2, 3, 5, 0x10D0, 0x10D1};
+    uint64_t length = get_le64(o->bytes + 0x14);
+
+    switch (below(seed, 5)) {
+    case 0:
+        put_le32(o->bytes + 0x0C, (uint32_t)(2 + below(seed, 5)));
+        break;
+    case 1:
+        put_le64(o->bytes + 0x14,
+                 below(seed, 2) == 0 ? UINT64_C(1) << below(seed, 46) : length + below(seed, 4096) - 2048);
+        break;
+    case 2:
+        put_le64(o->bytes + 0x1C, UINT64_C(1) << (9 + below(seed, 28)));
+        break;
+    case 3:
+        put_le32(o->bytes + 0x44, arrangements[below(seed, sizeof arrangements / sizeof arrangements[0])]);
+        break;
+    default:
+        put_le32(o->bytes + 0x48, (uint32_t)below(seed, 3));
+        break;
+    }
+}
+
+/* A field of an address: its type, its flags, the lowest bits of its numbers. */
+static void change_address(struct own_piece *o, uint64_t *seed)
+{
+    static const uint8_t fields[] = {0, 1, 2, 4, 5, 6, 7, 14, 15, 22, 28, 51, 56};
+    unsigned width = 4u << below(seed, 2);
+
+    if (o->len < width) {
+        return;
+    }
+    uint8_t *at = o->bytes + below(seed, o->len / width) * width;
+    uint64_t one = UINT64_C(1) << fields[below(seed, sizeof fields)];
+    put_word(at, width,
+             below(seed, 3) == 0 ? get_word(at, width) ^ one : get_word(at, width) + one * (1 + below(seed, 3)));
+}
+
+static bool has_vmfs(void)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_vmfs_meta(all[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void change_vmfs(struct own_piece *o, uint64_t *seed)
+{
+    if (is_vmfs_meta(o) && below(seed, 4) != 0) {
+        change_meta(o, seed);
+    } else {
+        change_address(o, seed);
+    }
+}
+
 static void change_place(struct own_piece *o, uint64_t *seed)
 {
+    uint32_t old_off = o->off;
+
     switch (below(seed, 4)) {
     case 0:
         o->off += (uint32_t)(below(seed, 17) * 512) - 8 * 512;
@@ -121,6 +200,7 @@ static void change_place(struct own_piece *o, uint64_t *seed)
         o->len = (uint32_t)below(seed, (uint64_t)o->len + 1);
         break;
     }
+    move_descriptor(o, old_off);
 }
 
 /* Frames of NFC whose extra bytes have a length of their own: type, bytes of the payload, where the length is. */
@@ -203,7 +283,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     }
     for (uint64_t i = 1 + below(&seed, 3); i > 0; i--) {
         size_t at = below(&seed, count);
-        switch (below(&seed, 8)) {
+        switch (below(&seed, has_vmfs() ? 12 : 8)) {
         case 0:
             change_place(all[at], &seed);
             break;
@@ -213,6 +293,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         case 2:
         case 3:
             change_bytes(all[at], &seed);
+            break;
+        case 8:
+        case 9:
+        case 10:
+        case 11:
+            change_vmfs(all[at], &seed);
             break;
         default:
             change_word(all[at], &seed);
