@@ -379,8 +379,10 @@ class Volume:
                 addresses[number] = self._pointer_block(f, row, kind)
         return [addresses.get(i, 0) for i in range(max(addresses) + 1)] if addresses else []
 
-    def blocks(self, path, length, kinds, levels=0, pointer_kind=None, top_kind=None, at=None, zla=None, lock=0):
-        """A file of file blocks. kinds: index: data, shared, zeroed or partly; what is not named is a hole."""
+    def blocks(self, path, length, kinds, levels=0, pointer_kind=None, top_kind=None, at=None, zla=None, lock=0,
+               data_of=None):
+        """A file of file blocks. kinds: index: data, shared, zeroed or partly; what is not named is a hole. data_of: the
+        bytes of a block by its index, of a file that is too large for expect()."""
         f = File(path, length)
         f.step = self.fbs
         f.kinds = kinds
@@ -390,9 +392,10 @@ class Volume:
             block = self.take_blocks(at=at)
             at = None
             f.places[index] = block * self.fbs
-            data = pattern(path, index, self.fbs)
-            if kind in ("data", "shared"):
-                f.pieces[index * self.fbs] = data
+            if data_of:
+                data = data_of(index)
+            elif kind in ("data", "shared"):
+                data = f.pieces[index * self.fbs] = pattern(path, index, self.fbs)
             else:
                 data = bytes([STALE]) * self.fbs
             self.put(block * self.fbs, data)

@@ -46,13 +46,13 @@ def kinds(n, **others):
 class Lab:
     """A Place, a volume on LUNs, and the tree that the library takes for the machine."""
 
-    def __init__(self, place, version=6, luns=1, fill=None, **how):
+    def __init__(self, place, version=6, luns=1, fill=None, pes=3, **how):
         self.place = place
         self.root = place.path("machine")
         shutil.rmtree(self.root, ignore_errors=True)
         os.makedirs(self.root + "/dev/disk/by-id")
         os.makedirs(self.root + "/sys/block")
-        self.volume = Volume(place.folder, version, luns=luns, pes=3, **how)
+        self.volume = Volume(place.folder, version, luns=luns, pes=pes, **how)
         with self.volume as v:
             v.folder("vm1")
             (fill or self.ordinary)(v)
@@ -158,8 +158,8 @@ def want(got, right):
 
 # ---- reading ----
 
-def reads(place, version, luns):
-    lab = Lab(place, version, luns, at_edge if luns > 1 else None)
+def reads(lab):
+    place = lab.place
     for transports in ("san", "san:nbdssl:nbd", "nosuch:file:san:nbd", "-"):
         with lab.client() as client:
             client.connect(transports=transports, read_only=1)
@@ -396,10 +396,9 @@ def damage(place):
 
 # ---- writing ----
 
-def writes(place, version, luns):
+def writes(lab):
     """A disk that is zeroed eagerly, of a machine with a snapshot; every other byte of the LUNs stays."""
-    lab = Lab(place, version, luns, at_edge if luns > 1 else None)
-    v = lab.volume
+    place, v = lab.place, lab.volume
     f = v.files["vm1/disk-flat.vmdk"]
     lab.machine(now=(CHILD, DISK))
     before = [bytes_of(path) for path in v.luns]
@@ -468,10 +467,10 @@ def main():
     with Place(SIZE) as place:
         for version in (3, 5, 6):
             for luns in (1, 2):
-                place.host.reset()
-                tap.check("VMFS %d on %d LUNs: reads" % (version, luns), reads, place, version, luns)
-                place.host.reset()
-                tap.check("VMFS %d on %d LUNs: writes" % (version, luns), writes, place, version, luns)
+                for what, test in (("reads", reads), ("writes", writes)):
+                    place.host.reset()
+                    lab = Lab(place, version, luns, at_edge if luns > 1 else None)
+                    tap.check("VMFS %d on %d LUNs: %s" % (version, luns, what), test, lab)
         for name, test in TESTS:
             place.host.reset()
             place.host.make_inventory()
