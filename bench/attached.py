@@ -15,6 +15,17 @@ import proxy  # noqa: E402
 BYTES = 2 * GIB
 
 
+def reads(of, transport, options, device, size, depth):
+    """A row of reads of one disk, beside pread of what holds its bytes."""
+    count = BYTES // size if size >= MIB else 100000
+    how = [] if size >= MIB else ["--random"]
+    ours = of.sides.inner(of.tool, "bench", "read", "-q", "--json", "-s", str(size), "-c", str(count), "-d", str(depth),
+                          *how, *options, "[store] vm1/disk.vmdk")
+    limit = of.sides.inner(of.io, device, "read", str(size), str(count), "random" if how else "sequential", "1")
+    return Row("%s: %s, %d at once (limit: pread on 1 thread)" % (
+        transport, "2 GiB read, 1M" if size >= MIB else "random 4K read", depth), ours, None, limit, at_most=1 / 0.9)
+
+
 class Attached:
     def __init__(self, build, data, sides):
         self.tool = os.path.join(build, "tool", "vixdisk")
@@ -42,15 +53,7 @@ class Attached:
     def reads(self, size, depth):
         def row():
             self.start()
-            count = BYTES // size if size >= MIB else 100000
-            how = [] if size >= MIB else ["--random"]
-            ours = self.sides.inner(self.tool, "bench", "read", "-q", "--json", "-s", str(size), "-c", str(count), "-d",
-                                    str(depth), *how, *self.options, "[store] vm1/disk.vmdk")
-            limit = self.sides.inner(self.io, self.data.random(), "read", str(size), str(count),
-                                     "random" if how else "sequential", "1")
-            return Row("hotadd: %s, %d at once (limit: pread on 1 thread)" % ("2 GiB read, 1M" if size >= MIB else
-                                                                              "random 4K read", depth),
-                       ours, None, limit, at_most=1 / 0.9)
+            return reads(self, "hotadd", self.options, self.data.random(), size, depth)
         return row
 
     def rows(self):

@@ -19,6 +19,7 @@ import tempfile
 from attached import Attached
 from data import Data
 from local import Local
+from luns import Luns
 from remote import Remote
 from sides import Sides
 
@@ -100,7 +101,8 @@ def main():
     data = Data(os.path.join(build, "tool", "vixdisk"), folder)
     remote = Remote(build, data, sides)
     try:
-        table = {**Local(build, data, sides).rows(), **remote.rows(), **Attached(build, data, sides).rows()}
+        table = {**Local(build, data, sides).rows(), **remote.rows(), **Attached(build, data, sides).rows(),
+                 **Luns(build, data, sides).rows()}
         if args.list:
             print("\n".join(table))
             return
