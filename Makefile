@@ -10,13 +10,14 @@
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
 #   make curve           how times grow with capacity and grains; draws bench/curve.svg
+#   make tree            the tree that travels, vmware-vix-disklib-distrib, as a folder and a tarball in build/dist
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check check-guest lint soak fuzz bench bench-build curve install clean
+.PHONY: all build demo check check-guest lint soak fuzz bench bench-build curve tree install clean
 
 all: build
 
@@ -65,6 +66,10 @@ bench: bench-build
 
 curve: bench-build
 	@PYTHONDONTWRITEBYTECODE=1 bench/curve.py --build $(B) --svg bench/curve.svg
+
+tree:
+	@scripts/setup tree
+	@scripts/make-tree
 
 install: $(B)/build.ninja
 	meson configure $(B) -Dprefix=$(abspath $(PREFIX))

@@ -7,7 +7,7 @@
 
 const char *VixDiskLibExt_Version(void)
 {
-    return "8.0.0";
+    return VIXDISK_VERSION;
 }
 
 const char *VixDiskLibExt_ErrorName(VixError err)

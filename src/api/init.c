@@ -15,8 +15,8 @@
 /* What programs look for in the log to learn the version of "VDDK": a compatibility token, as the "Mozilla" of web
  * browsers is, read by KubeVirt's importer among others. The line must begin like this; our own name follows in a
  * second one. */
-#define COMPATIBILITY_LINE "VMware VixDiskLib (8.0.0) Release build-1"
-#define OWN_LINE "vixdisk 8.0.0: an independent, free implementation of the VixDiskLib interface"
+#define COMPATIBILITY_LINE "VMware VixDiskLib (" VIXDISK_VERSION ") Release build-1"
+#define OWN_LINE "vixdisk " VIXDISK_VERSION ": an independent, free implementation of the VixDiskLib interface"
 
 static _Atomic(const void *) started; /* handle of the library */
 static _Atomic(uint64_t) version;     /* asked for: major << 32 | minor; 0: not initialised */

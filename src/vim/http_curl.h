@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* http_curl.h - libcurl, loaded when the first server is talked to: with the libraries that it brings along it takes
- * about 4 ms and 2 MiB, twenty times of what all else of a start costs, and most programs only open local disks. Inside
- * http.c. Any thread. */
+/* http_curl.h - libcurl. Where it is a shared library it is loaded when the first server is talked to: with what it
+ * brings along it takes about 4 ms and 2 MiB, twenty times of what all else of a start costs, and most programs only
+ * open local disks. In the tree that travels it is linked. Inside http.c. Any thread. */
 #ifndef VIXDISK_VIM_HTTP_CURL_H
 #define VIXDISK_VIM_HTTP_CURL_H
 
 #include <curl/curl.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 
@@ -23,7 +24,11 @@ struct curl_api {
     void (*slist_free_all)(struct curl_slist *list);
 };
 
-/** Loads libcurl, once for the process. VIX_E_NOT_SUPPORTED where it is not there. */
+/** Makes libcurl ready, once for the process. VIX_E_NOT_SUPPORTED where it is not there. */
 VixError curl_load(const struct curl_api **ret_api, struct err *err);
+
+/** The functions, from where this build has them: http_curl_loaded.c or http_curl_linked.c. Only called by curl_load,
+ * once. False if they are not there; @reason (of @size bytes) then says why. */
+bool curl_find(struct curl_api *ret_api, char *reason, size_t size);
 
 #endif

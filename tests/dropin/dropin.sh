@@ -8,7 +8,7 @@
 tree=$(cd "$STARTED_IN" && realpath "$1") || { echo "not ok - there is an installed tree"; exit 1; }
 program=$SRC/build/release/tests/dropin/dropin
 
-for end in '' .5 .6 .7 .8 .9 .8.0.0; do
+for end in '' .5 .6 .7 .8 .9 ".$("$SRC/scripts/version")"; do
     try "loads by the name libvixDiskLib.so$end" "$program" "$tree/lib64/libvixDiskLib.so$end" 'rule 8'
 done
 
