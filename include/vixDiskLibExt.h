@@ -268,6 +268,8 @@ typedef struct {
     const char *host;
     const char *powerState;
     const char *vmxPath;
+    const char *hardwareVersion; /* "vmx-13" */
+    Bool isTemplate;
     Bool changeTracking;
     uint32 numDisks;
     uint32 numSnapshots;
@@ -301,6 +303,45 @@ typedef struct {
  */
 VixError VixDiskLibExt_ListInventory(VixDiskLibConnection connection, VixDiskLibExt_Inventory **inventory);
 void VixDiskLibExt_FreeInventory(VixDiskLibExt_Inventory *inventory);
+
+/** The machine of a connection with its snapshots; one piece of memory, freed by VixDiskLibExt_FreeMachine.
+ * @snapshotRef NULL, or the snapshot as of which its disks are told. VIX_E_NOT_SUPPORTED on a local connection;
+ * VIX_E_OBJECT_NOT_FOUND: there is no such snapshot. */
+VixError VixDiskLibExt_GetMachine(VixDiskLibConnection connection, const char *snapshotRef, VixDiskLibExt_Vm **vm);
+void VixDiskLibExt_FreeMachine(VixDiskLibExt_Vm *vm);
+
+/* ---- incremental copies: what needs the machine of a connection to a server ---- */
+
+/** Told of changed areas of a disk in ascending order, and, with lengthBytes 0, that all before startBytes has been
+ * told. What goes beyond such a place may be told again. FALSE stops the call, which returns VIX_E_CANCELLED. */
+typedef Bool (*VixDiskLibExt_AreaFunc)(void *data, uint64 startBytes, uint64 lengthBytes);
+
+/** Tells which areas of a disk of the machine have changed since a change ID was its own ("*": which were ever
+ * written); what is not told is unchanged. The server is asked until the range is covered, whatever its answers leave
+ * out; a session that has ended meanwhile is renewed. The function may use the disk.
+ * @snapshotRef as of this snapshot; NULL: as of now. @changeId of an earlier time, as VixDiskLibExt_VmDisk has it.
+ * @startBytes, @endBytes the range; endBytes at most the capacity, or 0 for it.
+ * Return: VIX_OK only if all areas of the range have been told. VIX_E_INVALID_ARG, VIX_E_FILE_ACCESS_ERROR: the server
+ * does not know the ID, or has lost what it tracked; VIX_E_INVALID_XML: its answers contradict themselves;
+ * VIX_E_NOT_SUPPORTED; VIX_E_FILE_NOT_FOUND: the machine has no such disk. */
+VixError VixDiskLibExt_QueryChangedAreas(VixDiskLibConnection connection, const char *path, const char *snapshotRef,
+                                         const char *changeId, uint64 startBytes, uint64 endBytes,
+                                         VixDiskLibExt_AreaFunc func, void *data);
+
+/** Switches the change tracking of the machine's disks. On a machine that runs it begins with its next snapshot. */
+VixError VixDiskLibExt_SetChangeTracking(VixDiskLibConnection connection, Bool on);
+
+/** Makes a snapshot of the machine, without its memory. @snapshotRef gets its reference; if it does not fit
+ * (VIX_E_BUFFER_TOOSMALL) the snapshot exists all the same. Waits until it is made. */
+VixError VixDiskLibExt_CreateSnapshot(VixDiskLibConnection connection, const char *name, const char *description,
+                                      Bool quiesce, char *snapshotRef, size_t snapshotRefSize);
+
+/** Removes a snapshot, those below it stay. Waits until its disks are merged. VIX_E_OBJECT_NOT_FOUND. */
+VixError VixDiskLibExt_RemoveSnapshot(VixDiskLibConnection connection, const char *snapshotRef);
+
+/** The host and port to which nbd and nbdssl go for a disk, as the server's ticket says; nothing is connected to. */
+VixError VixDiskLibExt_FindDiskHost(VixDiskLibConnection connection, const char *path, char *host, size_t hostSize,
+                                    uint32 *port);
 
 #if defined(__cplusplus)
 }

@@ -204,6 +204,9 @@ bool server_is_named(const struct cli *cli);
 /** Whether a path goes to the server: "[datastore] dir/x.vmdk", and a server is named. */
 bool is_remote_path(const struct cli *cli, const char *path);
 
+/** The snapshot that options or variables name; NULL. */
+const char *server_snapshot(const struct cli *cli);
+
 /** cli_start, and the connection to the server, unless they are there. Returns as cli_start. */
 int cli_connect_server(struct cli *cli);
 

@@ -6,6 +6,7 @@
 #include "cli.h"
 
 extern const struct command command_bench;
+extern const struct command command_changes;
 extern const struct command command_check;
 extern const struct command command_commit;
 extern const struct command command_compare;

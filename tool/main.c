@@ -11,10 +11,11 @@
 #include "commands.h"
 
 const struct command *const commands[] = {
-    &command_create, &command_info,       &command_map,        &command_read,     &command_write,   &command_convert,
-    &command_check,  &command_compare,    &command_meta,       &command_snapshot, &command_commit,  &command_grow,
-    &command_shrink, &command_defrag,     &command_rename,     &command_rm,       &command_measure, &command_bench,
-    &command_ls,     &command_thumbprint, &command_transports, &command_errors,   &command_help,    NULL,
+    &command_create,     &command_info,       &command_map,     &command_read,    &command_write,
+    &command_convert,    &command_check,      &command_compare, &command_changes, &command_meta,
+    &command_snapshot,   &command_commit,     &command_grow,    &command_shrink,  &command_defrag,
+    &command_rename,     &command_rm,         &command_measure, &command_bench,   &command_ls,
+    &command_thumbprint, &command_transports, &command_errors,  &command_help,    NULL,
 };
 
 const struct command *command_find(const char *name)

@@ -45,6 +45,11 @@ bool server_is_named(const struct cli *cli)
     return option_or(cli->common.remote.host, "VIXDISK_HOST") != NULL || variable("GOVC_URL") != NULL;
 }
 
+const char *server_snapshot(const struct cli *cli)
+{
+    return option_or(cli->common.remote.snapshot, "VIXDISK_SNAPSHOT");
+}
+
 bool is_remote_path(const struct cli *cli, const char *path)
 {
     const char *end = path[0] == '[' ? strchr(path, ']') : NULL;
@@ -331,7 +336,7 @@ static VixError connect_to(struct cli *cli, const struct target *t)
         code = VixDiskLibExt_SetOption("vixDiskLib.linuxSSL.verifyCertificates", "0");
     }
     if (code == VIX_OK) {
-        code = VixDiskLib_ConnectEx(params, FALSE, option_or(args->snapshot, "VIXDISK_SNAPSHOT"),
+        code = VixDiskLib_ConnectEx(params, FALSE, server_snapshot(cli),
                                     option_or(args->transport, "VIXDISK_TRANSPORT"), &cli->server);
     }
     VixDiskLib_FreeConnectParams(params);

@@ -177,6 +177,8 @@ static void copy_vm(struct arena *a, const struct vim_vm_entry *e, VixDiskLibExt
         .host = arena_text(a, vm->host),
         .powerState = arena_text(a, vm->power_state),
         .vmxPath = arena_text(a, vm->vmx_path),
+        .hardwareVersion = arena_text(a, vm->hw_version),
+        .isTemplate = vm->is_template,
         .changeTracking = vm->change_tracking,
         .numDisks = (uint32)vm->disk_count,
         .numSnapshots = (uint32)e->snapshot_count,
@@ -275,4 +277,58 @@ VixError VixDiskLibExt_ListInventory(VixDiskLibConnection connection, VixDiskLib
 void VixDiskLibExt_FreeInventory(VixDiskLibExt_Inventory *inventory)
 {
     free(inventory);
+}
+
+/* ---- one machine ---- */
+
+static VixDiskLibExt_Vm *copy_machine(struct arena *a, const struct vim_vm_entry *e)
+{
+    VixDiskLibExt_Vm *to = arena_take(a, sizeof *to);
+
+    copy_vm(a, e, to);
+    return to;
+}
+
+static VixError machine(const struct connection *c, const char *snapshot, VixDiskLibExt_Vm **ret_vm, struct err *err)
+{
+    struct vim_vm_entry entry = {0};
+    struct arena a = {0};
+
+    if (c->remote == NULL) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "the connection is to the local host, which has no machines");
+    }
+    VixError code = remote_machine(c->remote, snapshot, &entry, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    (void)copy_machine(&a, &entry);
+    a.base = alloc_zero(a.used, err);
+    if (a.base != NULL) {
+        a.used = 0;
+        *ret_vm = copy_machine(&a, &entry);
+    } else {
+        code = VIX_E_OUT_OF_MEMORY;
+    }
+    vim_entry_clear(&entry);
+    return code;
+}
+
+VixError VixDiskLibExt_GetMachine(VixDiskLibConnection connection, const char *snapshotRef, VixDiskLibExt_Vm **vm)
+{
+    struct api_call call;
+    struct connection *c;
+
+    VixError code = call_on_connection(&call, __func__, NULL, connection, &c);
+    if (code == VIX_OK) {
+        code = call_need(&call, vm, "place for the machine");
+    }
+    if (code == VIX_OK) {
+        code = machine(c, snapshotRef, vm, &call.err);
+    }
+    return call_end(&call, code);
+}
+
+void VixDiskLibExt_FreeMachine(VixDiskLibExt_Vm *vm)
+{
+    free(vm);
 }

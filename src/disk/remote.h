@@ -80,6 +80,31 @@ VixError remote_grow(struct remote *r, const char *path, uint64_t capacity, stru
 /** For `vixdisk ls`. */
 VixError remote_list(struct remote *r, struct vim_inventory **ret_inventory, struct err *err);
 
+/** The machine of the connection with its snapshots; with snapshot (NULL: none), its disks as of that. Freed by
+ * vim_entry_clear. */
+VixError remote_machine(struct remote *r, const char *snapshot, struct vim_vm_entry *ret_entry, struct err *err);
+
+/** As the calls of vim.h, for the machine of the connection. VIX_E_FILE_READ_ONLY on a connection for reading. */
+VixError remote_create_snapshot(struct remote *r, const char *name, const char *description, bool quiesce,
+                                char **ret_snapshot, struct err *err);
+VixError remote_remove_snapshot(struct remote *r, const char *snapshot, struct err *err);
+VixError remote_set_change_tracking(struct remote *r, bool on, struct err *err);
+
+/** What changes are asked for. */
+struct remote_changes {
+    const char *path;     /* of the disk */
+    const char *snapshot; /* as of it; NULL: as of now */
+    const char *change_id;
+    uint64_t start, end; /* bytes; end 0: the capacity that the hardware tells */
+};
+/** As vim_query_changed. VIX_E_FILE_NOT_FOUND: the machine has no such disk. */
+VixError remote_query_changed(struct remote *r, const struct remote_changes *what, vim_area_func *func, void *ctx,
+                              struct err *err);
+
+/** Which host and port NFC goes to for reading a disk: what its ticket says. *ret_host the caller's. A ticket is taken,
+ * and not used. */
+VixError remote_endpoint(struct remote *r, const char *path, char **ret_host, uint16_t *ret_port, struct err *err);
+
 /** The names of VixDiskLib_ListTransportModes; static. */
 const char *remote_transport_names(void);
 

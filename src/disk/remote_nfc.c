@@ -360,3 +360,36 @@ VixError remote_open_nfc(struct remote *r, const struct remote_request *request,
     }
     return code;
 }
+
+VixError remote_endpoint(struct remote *r, const char *path, char **ret_host, uint16_t *ret_port, struct err *err)
+{
+    const struct remote_request request = {.path = path, .read_only = true};
+    struct way *w = NULL;
+    struct finding f = {0};
+    struct vim_ticket *t = NULL;
+
+    VixError code = remote_path_check(r, path, err);
+    if (code == VIX_OK) {
+        code = way_new(r, &request, true, &w, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = look_for_disk(w, &f, err);
+    if (code == VIX_OK) {
+        code = get_ticket(w, &f, &t, err);
+    }
+    if (code == VIX_OK) {
+        uint16_t port = port_of(w, t);
+        char *host = alloc_text(t->host, err);
+        code = host != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+        if (code == VIX_OK) {
+            *ret_host = host;
+            *ret_port = port;
+        }
+    }
+    vim_ticket_free(t);
+    finding_done(&f);
+    way_free(w);
+    return code;
+}

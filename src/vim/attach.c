@@ -174,7 +174,7 @@ static VixError reconfigure(struct vim_session *s, const char *vm, const struct 
     }
     write_disk(&call.text, disk);
     xml_raw(&call.text, "</spec>");
-    return vim_call_task(s, &call, err);
+    return vim_call_task(s, &call, NULL, err);
 }
 
 /** Waits a while after a change that the machine was too busy for; false: it was long enough, or failed otherwise. */

@@ -118,7 +118,33 @@ VixError vim_list(struct vim_session *s, struct vim_inventory **ret_inventory, s
     return VIX_OK;
 }
 
-static void entry_clear(struct vim_vm_entry *entry)
+VixError vim_read_entry(struct vim_session *s, const char *vm, const char *snapshot, struct vim_vm_entry *ret_entry,
+                        struct err *err)
+{
+    static const char *const path[] = {"snapshot"};
+    struct vim_vm_entry entry = {0};
+    const struct xml_node *object = NULL;
+    struct vim_reply reply = {0};
+    VixError code = vim_read_vm(s, vm, snapshot, &entry.vm, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = vim_properties(s, "VirtualMachine", vm, path, 1, &reply, &object, err);
+    if (code == VIX_OK) {
+        const struct xml_node *list = xml_child(vim_property(object, "snapshot"), "rootSnapshotList");
+        code = add_snapshots(&entry, list, 0, entry.vm->current_snapshot, err);
+    }
+    vim_reply_free(&reply);
+    if (code != VIX_OK) {
+        vim_entry_clear(&entry);
+        return code;
+    }
+    *ret_entry = entry;
+    return VIX_OK;
+}
+
+void vim_entry_clear(struct vim_vm_entry *entry)
 {
     vim_vm_free(entry->vm);
     for (size_t i = 0; i < entry->snapshot_count; i++) {
@@ -127,6 +153,7 @@ static void entry_clear(struct vim_vm_entry *entry)
         free(entry->snapshots[i].created);
     }
     free(entry->snapshots);
+    *entry = (struct vim_vm_entry){0};
 }
 
 void vim_inventory_free(struct vim_inventory *inventory)
@@ -135,7 +162,7 @@ void vim_inventory_free(struct vim_inventory *inventory)
         return;
     }
     for (size_t i = 0; i < inventory->vm_count; i++) {
-        entry_clear(&inventory->vms[i]);
+        vim_entry_clear(&inventory->vms[i]);
     }
     for (size_t i = 0; i < inventory->datastore_count; i++) {
         struct vim_datastore_entry *d = &inventory->datastores[i];

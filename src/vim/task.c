@@ -33,13 +33,14 @@ static VixError task_failure(struct vim_session *s, const char *method, const st
                    type[0] != '\0' ? type : "the task failed", text);
 }
 
-/* One look at the task. */
-static VixError poll_task(struct vim_session *s, const char *method, const char *task, bool *ret_ended, struct err *err)
+/* One look at the task. The result is asked for only where it is wanted: not every server knows it. */
+static VixError poll_task(struct vim_session *s, const char *method, const char *task, bool *ret_ended,
+                          char **ret_result, struct err *err)
 {
-    static const char *const paths[] = {"info.state", "info.error"};
+    static const char *const paths[] = {"info.state", "info.error", "info.result"};
     const struct xml_node *object = NULL;
     struct vim_reply reply;
-    VixError code = vim_properties(s, "Task", task, paths, 2, &reply, &object, err);
+    VixError code = vim_properties(s, "Task", task, paths, ret_result != NULL ? 3 : 2, &reply, &object, err);
 
     if (code == VIX_OK) {
         const char *state = vim_property_text(object, "info.state");
@@ -50,13 +51,17 @@ static VixError poll_task(struct vim_session *s, const char *method, const char 
             code = task_failure(s, method, vim_property(object, "info.error"), err);
         } else {
             *ret_ended = strcmp(state, "success") == 0;
+            if (*ret_ended && ret_result != NULL &&
+                !vim_copy_text(vim_property_text(object, "info.result"), ret_result, err)) {
+                code = VIX_E_OUT_OF_MEMORY;
+            }
         }
     }
     vim_reply_free(&reply);
     return code;
 }
 
-VixError vim_call_task(struct vim_session *s, struct vim_call *call, struct err *err)
+VixError vim_call_task(struct vim_session *s, struct vim_call *call, char **ret_result, struct err *err)
 {
     const char *method = call->method;
     CLEANUP_FREE char *task = NULL;
@@ -69,7 +74,7 @@ VixError vim_call_task(struct vim_session *s, struct vim_call *call, struct err 
         return err_set(err, VIX_E_INVALID_XML, "%s: %s: the answer has no task", vim_peer(s), method);
     }
     for (uint64_t waited_ms = 0; code == VIX_OK; waited_ms += pause_ms) {
-        code = poll_task(s, method, task, &ended, err);
+        code = poll_task(s, method, task, &ended, ret_result, err);
         if (code != VIX_OK || ended) {
             break;
         }

@@ -56,7 +56,7 @@ VixError vim_create_disk(struct vim_session *s, const char *path, const char *di
     xml_element(&call.text, "adapterType", adapter);
     xml_element_number(&call.text, "capacityKb", div_up(capacity, 1024));
     xml_raw(&call.text, "</spec>");
-    return vim_call_task(s, &call, err);
+    return vim_call_task(s, &call, NULL, err);
 }
 
 VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *err)
@@ -64,7 +64,7 @@ VixError vim_delete_disk(struct vim_session *s, const char *path, struct err *er
     struct vim_call call;
     VixError code = path_call(s, "DeleteVirtualDisk_Task", VIM_VIRTUAL_DISK_MANAGER, path, &call, err);
 
-    return code == VIX_OK ? vim_call_task(s, &call, err) : code;
+    return code == VIX_OK ? vim_call_task(s, &call, NULL, err) : code;
 }
 
 VixError vim_move_disk(struct vim_session *s, const char *from, const char *to, struct err *err)
@@ -88,7 +88,7 @@ VixError vim_move_disk(struct vim_session *s, const char *from, const char *to, 
     xml_element(&call.text, "destName", to);
     xml_reference(&call.text, "destDatacenter", "Datacenter", to_datacenter);
     xml_element_bool(&call.text, "force", false);
-    return vim_call_task(s, &call, err);
+    return vim_call_task(s, &call, NULL, err);
 }
 
 VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capacity, struct err *err)
@@ -101,7 +101,7 @@ VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capac
     }
     xml_element_number(&call.text, "newCapacityKb", div_up(capacity, 1024));
     xml_element_bool(&call.text, "eagerZero", false);
-    return vim_call_task(s, &call, err);
+    return vim_call_task(s, &call, NULL, err);
 }
 
 VixError vim_make_folder(struct vim_session *s, const char *path, struct err *err)

@@ -78,6 +78,8 @@ struct vim_disk {
 struct vim_vm {
     char *moref, *name, *host, *power_state, *vmx_path, *current_snapshot;
     bool change_tracking;
+    bool is_template;
+    char *hw_version; /* "vmx-13"; NULL: not told */
     char **datastores;
     size_t datastore_count;
     char **macs; /* addresses of its network cards, as the server writes them */
@@ -171,6 +173,36 @@ VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path
  * (VIX_E_OBJECT_NOT_FOUND, as if there is none). */
 VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err);
 
+/* ---- snapshots and changed areas ---- */
+
+/** Makes a snapshot of a machine, without its memory; *ret_snapshot: its bare reference, the caller's. Waits for the
+ * end of the server's task. Codes of the fault: VIX_E_SNAPSHOT_..., VIX_E_HOST_USER_PERMISSIONS, VIX_E_NOT_SUPPORTED.
+ */
+VixError vim_create_snapshot(struct vim_session *s, const char *vm, const char *name, const char *description,
+                             bool quiesce, char **ret_snapshot, struct err *err);
+/** Removes one snapshot, not those below it. VIX_E_OBJECT_NOT_FOUND. */
+VixError vim_remove_snapshot(struct vim_session *s, const char *snapshot, struct err *err);
+/** Switches the change tracking of a machine's disks. On a machine that runs it begins with its next snapshot. */
+VixError vim_set_change_tracking(struct vim_session *s, const char *vm, bool on, struct err *err);
+
+/** What changes are asked for. */
+struct vim_changes {
+    const char *vm;
+    const char *snapshot; /* as of it; NULL or "": as of now */
+    int32_t key;          /* of the disk */
+    const char *change_id;
+    uint64_t start, end; /* bytes: the range of the disk; end at most its capacity */
+};
+/** Told of changed areas in ascending order (one that goes beyond an answer of the server may be told again in parts),
+ * and, with length 0, of the place up to which all has been told; false stops. */
+typedef bool vim_area_func(void *ctx, uint64_t start, uint64_t length);
+/** Asks for the changes since change_id ("*": all areas that were ever written) until the whole range is covered; an
+ * answer without areas, or one that ends early, is no end. An answer that cannot be is asked for once more, then
+ * VIX_E_INVALID_XML. VIX_E_CANCELLED; VIX_E_INVALID_ARG, VIX_E_FILE_ACCESS_ERROR (the server's faults for an ID that it
+ * does not know). Source: the vSphere API's description of the call. */
+VixError vim_query_changed(struct vim_session *s, const struct vim_changes *what, vim_area_func *func, void *ctx,
+                           struct err *err);
+
 /* ---- the inventory, for `vixdisk ls` ---- */
 
 struct vim_snapshot {
@@ -195,6 +227,10 @@ struct vim_inventory {
     size_t datastore_count;
 };
 VixError vim_list(struct vim_session *s, struct vim_inventory **ret_inventory, struct err *err);
+/** One machine with its snapshots; with snapshot (bare reference, NULL: none), its disks as of that snapshot. */
+VixError vim_read_entry(struct vim_session *s, const char *vm, const char *snapshot, struct vim_vm_entry *ret_entry,
+                        struct err *err);
+void vim_entry_clear(struct vim_vm_entry *entry);
 void vim_inventory_free(struct vim_inventory *inventory);
 
 #endif

@@ -109,8 +109,9 @@ const char *vim_property_missing(const struct xml_node *object, const char *path
 
 /* ---- further ---- */
 
-/** Runs a call that gives a task, and waits for its end (task.c). */
-VixError vim_call_task(struct vim_session *s, struct vim_call *call, struct err *err);
+/** Runs a call that gives a task, and waits for its end (task.c). @ret_result NULL, or where the text of the task's
+ * result goes, the caller's; NULL there if it has none. */
+VixError vim_call_task(struct vim_session *s, struct vim_call *call, char **ret_result, struct err *err);
 
 /** Fills vm from an <objects> element (vm.c). */
 VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct err *err);

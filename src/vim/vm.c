@@ -16,6 +16,8 @@ const char *const vim_vm_paths[] = {
     DEVICES,
     "config.changeTrackingEnabled",
     "config.files.vmPathName",
+    "config.version",
+    "config.template",
     "snapshot",
     "datastore",
 };
@@ -211,15 +213,18 @@ VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct er
 {
     const struct xml_node *snapshot = vim_property(object, "snapshot");
     const char *tracking = vim_property_text(object, "config.changeTrackingEnabled");
+    const char *template = vim_property_text(object, "config.template");
 
     if (!vim_copy_text(xml_text(object, "obj"), &vm->moref, err) ||
         !vim_copy_name(vim_property_text(object, "name"), &vm->name, err) ||
         !vim_copy_text(vim_property_text(object, "runtime.host"), &vm->host, err) ||
         !vim_copy_text(vim_property_text(object, "runtime.powerState"), &vm->power_state, err) ||
         !vim_copy_text(vim_property_text(object, "config.files.vmPathName"), &vm->vmx_path, err) ||
+        !vim_copy_text(vim_property_text(object, "config.version"), &vm->hw_version, err) ||
         !vim_copy_text(xml_text(snapshot, "currentSnapshot"), &vm->current_snapshot, err)) {
         return VIX_E_OUT_OF_MEMORY;
     }
+    vm->is_template = template != NULL && strcmp(template, "true") == 0;
     vm->change_tracking = tracking != NULL && strcmp(tracking, "true") == 0;
     VixError code = fill_datastores(vm, vim_property(object, "datastore"), err);
     if (code == VIX_OK) {
@@ -235,6 +240,7 @@ void vim_vm_clear(struct vim_vm *vm)
     free(vm->host);
     free(vm->power_state);
     free(vm->vmx_path);
+    free(vm->hw_version);
     free(vm->current_snapshot);
     for (size_t i = 0; i < vm->datastore_count; i++) {
         free(vm->datastores[i]);

@@ -22,7 +22,7 @@ SIZE = 2 * MIB
 class Simulated(Place):
     """A simulator with its datastore in the folder, and a host beside it. .soap stands where Place has host."""
 
-    def __init__(self, program, esx, vixdiskd=False):
+    def __init__(self, program, esx, vixdiskd=False, more=()):
         super().__init__(SIZE, vcenter=not esx, tickets="tickets", soap=False)
         self.daemon = None
         self.host.tickets_file = self.write("tickets", "")
@@ -35,7 +35,7 @@ class Simulated(Place):
         self.process = subprocess.Popen(
             [program, "-l", "127.0.0.1:0", "-username", there.user, "-password", there.password, "-nfc-host",
              "" if esx else "127.0.0.1", "-nfc-port", str(there.nfc_port), "-nfc-thumbprint", there.identity.sha1,
-             "-tickets", there.tickets_file] + (["-esx"] if esx else []),
+             "-tickets", there.tickets_file, *more] + (["-esx"] if esx else []),
             env=dict(os.environ, TMPDIR=self.folder), stderr=subprocess.PIPE, text=True)
         ready = self.process.stderr.readline()
         there.soap_port = int(re.search(r"127.0.0.1:(\d+)/sdk", ready)[1])

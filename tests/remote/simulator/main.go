@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // A vCenter server, or with -esx a lone ESXi host, for the tests: govmomi's simulator with the calls that it lacks and
-// that disks over NFC need: the tickets of NfcService, and EnableMethods and DisableMethods. Each ticket that is issued
-// is a line in a file, "sessionId kind object diskDeviceKey", for whoever plays the host's side of NFC.
+// that disks over NFC need: the tickets of NfcService, EnableMethods and DisableMethods, QueryChangedDiskAreas. Each
+// ticket that is issued is a line in a file, "sessionId kind object diskDeviceKey", for whoever plays the host's side of
+// NFC.
 package main
 
 import (
@@ -174,7 +175,7 @@ func (a *authz) EnableMethods(r *EnableMethods) soap.HasFault {
 
 func init() {
 	for _, v := range []interface{}{NfcGetVmFiles{}, NfcRandomAccessOpenDisk{}, NfcRandomAccessOpenReadonly{},
-		NfcFileManagement{}, NfcGetServerNfcLibVersion{}, DisableMethods{}, EnableMethods{}} {
+		NfcFileManagement{}, NfcGetServerNfcLibVersion{}, DisableMethods{}, EnableMethods{}, QueryChangedDiskAreas{}} {
 		t := reflect.TypeOf(v)
 		types.Add(t.Name(), t)
 	}
@@ -190,6 +191,7 @@ func main() {
 	nthumb := flag.String("nfc-thumbprint", "", "HostServiceTicket.sslThumbprint")
 	nver := flag.Int("nfc-version", 11, "NfcGetServerNfcLibVersion")
 	tickets := flag.String("tickets", "/dev/null", "append issued tickets here")
+	changed := flag.String("changes", "", "what has been written to disks, for QueryChangedDiskAreas")
 	flag.Parse()
 
 	m, svc := simulator.VPX(), "vpxa-nfc"
@@ -209,6 +211,10 @@ func main() {
 		port: int32(*nport), thumbprint: *nthumb, service: svc, version: int32(*nver), log: f})
 	am := simulator.Map.Get(*simulator.Map.Get(ref{Type: "ServiceInstance", Value: "ServiceInstance"}).(*simulator.ServiceInstance).Content.AuthorizationManager)
 	simulator.Map.Put(&authz{*am.(*simulator.AuthorizationManager)})
+
+	cs := newChangeService(*changed)
+	simulator.Map.Put(cs)
+	simulator.Map.AddHandler(cs)
 
 	m.Service.Listen = &url.URL{Scheme: "https", Host: *addr, Path: "/sdk", User: url.UserPassword(*user, *pass)}
 	m.Service.TLS = new(tls.Config)
