@@ -119,6 +119,7 @@ struct command {
 struct cli {
     const struct command *command;
     struct common_args common;
+    char **argv; /* all arguments; [0]: the name of the command */
     int noperands;
     char **operands;
     VixDiskLibConnection connection; /* local; NULL until cli_connect */
@@ -134,6 +135,9 @@ const struct command *command_find(const char *name);
 
 /** Runs one command over its arguments (argv[0] is the name of the command) and returns the exit status. */
 int command_run(const struct command *command, int argc, char **argv);
+
+/** What a program does before anything else: a closed pipe is no signal, and descriptors 0 to 2 are taken. */
+void program_begin(void);
 
 /** Prints the help of one command, or the overview, on standard output. */
 void help_command(const struct command *command);

@@ -22,6 +22,7 @@ extern const struct command command_map;
 extern const struct command command_measure;
 extern const struct command command_meta;
 extern const struct command command_read;
+extern const struct command command_mount;
 extern const struct command command_rename;
 extern const struct command command_rm;
 extern const struct command command_shrink;

@@ -85,6 +85,24 @@ grown() {
     remote grow -q --size 64M "$there/nbd-zlib.vmdk" && remote info --json "$there/nbd-zlib.vmdk" | grep -q 67108864
 }
 try "a disk grows" grown
+# A disk of the host as files. Where FUSE is not, tests/cli/mount.sh says so.
+mounted() { # options of mount...
+    local i
+    mkdir -p m && remote mount "$@" "$there/nbd-none.vmdk" m && qemu-img compare -f raw m/disk -F vmdk "$files/nbd-none.vmdk" || return
+    [ $# -eq 0 ] || dd if=piece of=m/disk bs=512 seek=1001 conv=notrunc,fsync status=none || return
+    cp m/disk mounted.raw && fusermount3 -u m || return
+    for ((i = 0; i < 100; i++)); do # closed on the host
+        remote compare -q "$there/nbd-none.vmdk" "$there/nbd-none.vmdk" && break
+        sleep 0.1
+    done
+}
+if true <>/dev/fuse; then
+    try "a disk is mounted" mounted
+    mounted_cow() { mounted --cow over.vmdk && ! cmp -s image mounted.raw && qemu-img compare -f raw image -F vmdk "$files/nbd-none.vmdk"; }
+    try "and with a local child over it" mounted_cow
+    mounted_writable() { mounted -w && qemu-img compare -f raw mounted.raw -F vmdk "$files/nbd-none.vmdk" && cp mounted.raw image; }
+    try "and to be written" mounted_writable
+fi
 removed() { remote rm "$there/nbd-zlib.vmdk" && ! ls $files/nbd-zlib*; }
 try "a disk is removed with its files" removed
 
