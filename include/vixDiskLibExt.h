@@ -89,6 +89,38 @@ typedef struct {
 VixError VixDiskLibExt_Convert(VixDiskLibHandle src, const char *dstPath, const VixDiskLibExt_ConvertParams *params,
                                VixDiskLibExt_ProgressFunc progress, void *data);
 
+#define VIXDISKLIBEXT_SLOWEST 8
+
+/** A read or write of a disk by the library. */
+typedef struct {
+    Bool write;
+    uint64 startBytes;
+    uint64 lengthBytes;
+    uint64 nanoseconds;
+} VixDiskLibExt_Request;
+
+/** What the process was at while it was recorded. A stage is busy while at least one thread is at it. */
+typedef struct {
+    uint32 structSize;
+    uint32 numSlowest;
+    uint64 elapsedNs;
+    uint64 readNs;       /* busy reading files and devices of this machine */
+    uint64 networkNs;    /* busy waiting for a server: its disks, and the way to them and back */
+    uint64 codecNs;      /* busy compressing and inflating grains */
+    uint64 writeNs;      /* busy writing */
+    uint64 bytesRead;    /* of disks */
+    uint64 bytesWritten; /* to disks; of streamOptimized files what their records take */
+    uint64 retries;      /* connections made again */
+    VixDiskLibExt_Request slowest[VIXDISKLIBEXT_SLOWEST]; /* the slowest first */
+} VixDiskLibExt_Activity;
+
+/** Begins to record what all calls of this process spend their time on (what was recorded before is forgotten), or
+ * ends it. */
+VixError VixDiskLibExt_RecordActivity(Bool on);
+
+/** Tells what has been recorded; also while it goes on. */
+VixError VixDiskLibExt_GetActivity(VixDiskLibExt_Activity *activity);
+
 /** Compares two open disks, the shorter one padded with zeros. @firstDifferent first sector that differs, ~0 if none;
  * @numDifferent number of sectors that differ. */
 VixError VixDiskLibExt_Compare(VixDiskLibHandle a, VixDiskLibHandle b, VixDiskLibExt_ProgressFunc progress, void *data,

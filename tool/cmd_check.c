@@ -7,7 +7,10 @@
 #include "commands.h"
 #include "json.h"
 #include "progress.h"
+#include "run_report.h"
 #include "text.h"
+
+#define REPORT_WHAT 512
 
 enum check_status { CHECK_CLEAN = 0, CHECK_REPAIRED = 1, CHECK_PROBLEMS_LEFT = 4, CHECK_TROUBLE = 8, CHECK_USAGE = 16 };
 
@@ -15,6 +18,7 @@ struct check_args {
     bool repair;
     bool deep;
     bool chain;
+    const char *report;
 };
 
 static const struct option_spec options[] = {
@@ -31,6 +35,7 @@ static const struct option_spec options[] = {
      .kind = OPTION_FLAG,
      .at = offsetof(struct check_args, chain),
      .help = "check all parents too, not only the link that PATH names"},
+    RUN_REPORT_OPTION(struct check_args, report),
     {.kind = OPTION_END},
 };
 
@@ -38,6 +43,7 @@ static const struct option_spec options[] = {
 struct check_run {
     const struct cli *cli;
     struct json_object *problems; /* or NULL: as lines of text */
+    struct run_report *report;
 };
 
 static const char *state_of(const VixDiskLibExt_Problem *p)
@@ -91,6 +97,9 @@ static struct json_object *problem_object(const VixDiskLibExt_Problem *p)
 static Bool tell(void *data, const VixDiskLibExt_Problem *p)
 {
     struct check_run *run = data;
+    char what[REPORT_WHAT];
+    snprintf(what, sizeof what, "%s (%u): %s", p->name, p->code, p->message);
+    run_report_finding(run->report, state_of(p), what, p->detail);
     if (run->problems != NULL) {
         json_object_array_add(run->problems, problem_object(p));
     } else if (!run->cli->common.quiet || !p->note) {
@@ -99,9 +108,13 @@ static Bool tell(void *data, const VixDiskLibExt_Problem *p)
     return stop_signal() == 0;
 }
 
+static const char *verdict_of(int status)
+{
+    return status == CHECK_CLEAN ? "no problems" : status == CHECK_REPAIRED ? "repaired" : "problems are left";
+}
+
 static void print_summary(const struct cli *cli, const VixDiskLibExt_CheckSummary *s, int status)
 {
-    static const char *const verdicts[] = {"no problems", "repaired", "", "", "problems are left"};
     char leaked[HUMAN_BYTES_MAX];
     if (cli->common.quiet) {
         return;
@@ -110,7 +123,7 @@ static void print_summary(const struct cli *cli, const VixDiskLibExt_CheckSummar
         printf("%" PRIu64 " more problems are not listed\n", (uint64_t)s->numUntold);
     }
     printf("%s: %s: %" PRIu64 " problems, %" PRIu64 " repaired, %" PRIu64 " notes; %u files", cli->operands[0],
-           verdicts[status], (uint64_t)s->numProblems, (uint64_t)s->numRepaired, (uint64_t)s->numNotes, s->numFiles);
+           verdict_of(status), (uint64_t)s->numProblems, (uint64_t)s->numRepaired, (uint64_t)s->numNotes, s->numFiles);
     if (s->totalGrains > 0) {
         printf("; %" PRIu64 " of %" PRIu64 " grains allocated", (uint64_t)s->allocatedGrains, (uint64_t)s->totalGrains);
     }
@@ -149,9 +162,26 @@ static int status_of(VixError code, const VixDiskLibExt_CheckSummary *s)
     return s->numRepaired > 0 ? CHECK_REPAIRED : CHECK_CLEAN;
 }
 
-static int check(struct cli *cli, VixDiskLibConnection connection, const struct check_args *args)
+static void report_summary(struct run_report *report, const VixDiskLibExt_CheckSummary *s, int status)
 {
-    struct check_run run = {.cli = cli, .problems = cli->common.json ? json_object_new_array() : NULL};
+    char leaked[HUMAN_BYTES_MAX];
+    run_report_outcome(report, "%s", verdict_of(status));
+    run_report_fact(report, "problems", "Problems", "%" PRIu64, (uint64_t)s->numProblems);
+    run_report_fact(report, "repaired", "Repaired", "%" PRIu64, (uint64_t)s->numRepaired);
+    run_report_fact(report, "notes", "Notes", "%" PRIu64, (uint64_t)s->numNotes);
+    run_report_fact(report, "files", "Files", "%u", s->numFiles);
+    run_report_fact(report, "leaked", "Leaked", "%s", human_bytes(s->leakedBytes, leaked));
+    if (s->totalGrains > 0) {
+        run_report_fact(report, "grains", "Grains allocated", "%" PRIu64 " of %" PRIu64, (uint64_t)s->allocatedGrains,
+                        (uint64_t)s->totalGrains);
+    }
+}
+
+static int check(struct cli *cli, VixDiskLibConnection connection, const struct check_args *args,
+                 struct run_report *report)
+{
+    struct check_run run = {
+        .cli = cli, .report = report, .problems = cli->common.json ? json_object_new_array() : NULL};
     VixDiskLibExt_CheckSummary summary = {.structSize = sizeof summary};
     uint32 flags = (args->repair ? (uint32)VIXDISKLIBEXT_CHECK_REPAIR : 0) |
                    (args->deep ? (uint32)VIXDISKLIBEXT_CHECK_DEEP : 0) |
@@ -159,9 +189,12 @@ static int check(struct cli *cli, VixDiskLibConnection connection, const struct 
     VixError code = VixDiskLibExt_Check(connection, cli->operands[0], flags, tell, &run, &summary);
     if (code != VIX_OK && code != VIX_E_DISK_NEEDSREPAIR && code != VIX_E_DISK_CANTREPAIR) {
         json_object_put(run.problems);
+        run_report_outcome(report, "could not be checked: %s", VixDiskLibExt_LastErrorDetail());
         return stop_status(fail(cli, cli->operands[0], code));
     }
     int status = status_of(code, &summary);
+    report_summary(report, &summary, status);
+    run_report_map_path(report, connection, cli->operands[0], false, "The disk");
     if (run.problems != NULL) {
         print_json(cli, &summary, run.problems);
     } else {
@@ -173,9 +206,19 @@ static int check(struct cli *cli, VixDiskLibConnection connection, const struct 
 static int run(struct cli *cli, const void *data)
 {
     stop_catch_signals();
+    const struct check_args *args = data;
     VixDiskLibConnection connection = NULL;
-    int status = cli_connect_for(cli, cli->operands[0], &connection);
-    return status == STATUS_DONE ? check(cli, connection, data) : status;
+    struct run_report *report = NULL;
+    if (args->report != NULL && strcmp(args->report, "-") == 0) {
+        return usage_error(cli, "--report wants a file: what was found goes to standard output");
+    }
+    int status = run_report_begin(cli, args->report, false, cli->operands[0], NULL, &report);
+    if (status != STATUS_DONE) {
+        return status;
+    }
+    status = cli_connect_for(cli, cli->operands[0], &connection);
+    status = status == STATUS_DONE ? check(cli, connection, args, report) : status;
+    return run_report_end(report, status, CHECK_PROBLEMS_LEFT);
 }
 
 const struct command command_check = {

@@ -11,6 +11,7 @@
 
 #include "commands.h"
 #include "progress.h"
+#include "run_report.h"
 #include "stdio_copy.h"
 
 struct convert_args {
@@ -25,6 +26,7 @@ struct convert_args {
     bool no_create;
     bool target_is_zero;
     bool salvage;
+    const char *report;
 };
 
 static const struct option_spec options[] = {
@@ -98,6 +100,7 @@ static const struct option_spec options[] = {
      .at = offsetof(struct convert_args, size),
      .arg = "SIZE",
      .help = "capacity of a raw SRC that comes from a pipe"},
+    RUN_REPORT_OPTION(struct convert_args, report),
     {.kind = OPTION_END},
 };
 
@@ -155,6 +158,9 @@ static int check_args(const struct cli *cli, const struct convert_args *args)
     }
     if (args->salvage && (is_standard(cli->operands[0]) || args->format != FORMAT_AUTO)) {
         return usage_error(cli, "--salvage is for a file, and finds its format itself");
+    }
+    if (args->report != NULL && is_standard(args->report) && (cli->common.json || is_standard(cli->operands[1]))) {
+        return usage_error(cli, "--report - and what else goes to standard output do not go together");
     }
     return check_target(cli, args, cli->operands[1]);
 }
@@ -329,12 +335,15 @@ static void tell_salvage(const struct cli *cli, VixDiskLibHandle src)
 
 /** To a file, to standard output, or to a server. */
 static VixError convert_to(struct cli *cli, VixDiskLibConnection to, const char *dst, uint32 flags,
-                           VixDiskLibHandle src, const VixDiskLibExt_ConvertParams *params)
+                           VixDiskLibHandle src, const VixDiskLibExt_ConvertParams *params, struct run_report *report)
 {
     struct progress progress;
+    struct progress_report told = {.report = report, .func = progress_step, .data = &progress};
     progress_init(&progress, cli);
-    VixError code = to == NULL ? VixDiskLibExt_Convert(src, dst, params, progress_step, &progress)
-                               : VixDiskLibExt_ConvertTo(src, to, dst, flags, params, progress_step, &progress);
+    run_report_work(report);
+    VixError code = to == NULL ? VixDiskLibExt_Convert(src, dst, params, run_report_step, &told)
+                               : VixDiskLibExt_ConvertTo(src, to, dst, flags, params, run_report_step, &told);
+    run_report_worked(report);
     progress_end(&progress);
     return code;
 }
@@ -349,7 +358,15 @@ static int connect_target(struct cli *cli, VixDiskLibConnection *ret_connection,
     return status >= 0 ? status : cli_connect_for(cli, cli->operands[1], ret_connection);
 }
 
-static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLibHandle src)
+/** What the page says of a failure, before it is told on standard error. */
+static void report_failure(struct run_report *report, VixError code)
+{
+    const char *name = VixDiskLibExt_ErrorName(code);
+    run_report_outcome(report, "failed: %s: %s", name == NULL ? "VIX_E_UNKNOWN" : name,
+                       stop_signal() != 0 ? "a signal" : VixDiskLibExt_LastErrorDetail());
+}
+
+static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLibHandle src, struct run_report *report)
 {
     VixDiskLibConnection to = NULL;
     uint32 flags = 0;
@@ -373,13 +390,18 @@ static int copy_disk(struct cli *cli, const struct convert_args *args, VixDiskLi
         .threads = args->threads.value,
         .fd = STDOUT_FILENO,
     };
-    VixError code = convert_to(cli, to, dst, flags, src, &params);
+    VixError code = convert_to(cli, to, dst, flags, src, &params, report);
     if (code == VIX_OK) {
+        VixDiskLibConnection at = NULL;
+        if (report != NULL && dst != NULL && cli_connect_for(cli, dst, &at) == STATUS_DONE) {
+            run_report_map_path(report, at, dst, args->type.raw, "After");
+        }
         if (args->salvage) {
             tell_salvage(cli, src);
         }
         return STATUS_DONE;
     }
+    report_failure(report, code);
     if (stop_signal() != 0) {
         fail_with(cli, cli->operands[1], VIX_E_CANCELLED, "signal %d; nothing is left behind", stop_signal());
         return stop_status(STATUS_FAILED);
@@ -399,11 +421,19 @@ static int run(struct cli *cli, const void *data)
         return status;
     }
     stop_catch_signals();
+    struct run_report *report = NULL;
+    status = run_report_begin(cli, args->report, cli->common.json, cli->operands[0], cli->operands[1], &report);
+    if (status != STATUS_DONE) {
+        return status;
+    }
     status = open_source(cli, args, &src);
     if (status == STATUS_DONE) {
-        status = close_disk(cli, cli->operands[0], src, copy_disk(cli, args, src));
+        if (!is_standard(cli->operands[0])) {
+            run_report_map(report, src, cli->operands[0], "Before");
+        }
+        status = close_disk(cli, cli->operands[0], src, copy_disk(cli, args, src, report));
     }
-    return status;
+    return run_report_end(report, status, STATUS_FAILED);
 }
 
 const struct command command_convert = {
@@ -414,7 +444,9 @@ const struct command command_convert = {
         "The chain of SRC is flattened; holes and zeros are not copied. SRC or DST may be \"-\" for raw and\n"
         "streamOptimized; a VMDK from a pipe is first kept in a file in TMPDIR (else /var/tmp). A raw DST may be a\n"
         "block device; SRC and DST can be disks on a server. With --salvage, what is missing is told on standard\n"
-        "error and reads as zeros. On failure, Ctrl-C or SIGTERM nothing half-made stays behind.",
+        "error and reads as zeros. --json tells what was done, --report draws it. On failure, Ctrl-C or SIGTERM "
+        "nothing\n"
+        "half-made stays behind.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct convert_args),

@@ -127,6 +127,12 @@ static int find_since(struct cli *cli, struct picture *p, const char *since)
                        p->num_links - 1);
 }
 
+/** Reports a failure to whoever wants to know. */
+static int failed(struct cli *cli, const char *path, VixError code)
+{
+    return cli == NULL ? STATUS_FAILED : fail(cli, path, code);
+}
+
 static int take_stored(struct cli *cli, const char *path, VixDiskLibHandle disk, struct picture *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -138,7 +144,7 @@ static int take_stored(struct cli *cli, const char *path, VixDiskLibHandle disk,
         }
         VixError code = VixDiskLibExt_StoredBytes(disk, (p->start + at) / SECTOR_BYTES, len / SECTOR_BYTES, &stored);
         if (code != VIX_OK) {
-            return fail(cli, path, code);
+            return failed(cli, path, code);
         }
         p->cells[i].stored = stored;
         p->totals.stored += stored;
@@ -158,13 +164,14 @@ int picture_take(struct cli *cli, const char *path, VixDiskLibHandle disk, const
     picture->count = (uint32_t)(spec->len / picture->cell_bytes + (spec->len % picture->cell_bytes != 0));
     VixError code = VixDiskLibExt_GetDetails(disk, &details);
     if (code != VIX_OK) {
-        return fail(cli, path, code);
+        return failed(cli, path, code);
     }
     bool good = copy_names(picture, path, details);
     VixDiskLibExt_FreeDetails(details);
     picture->cells = calloc((size_t)picture->count + 1, sizeof *picture->cells);
     if (!good || picture->cells == NULL) {
-        return fail_with(cli, path, VIX_E_OUT_OF_MEMORY, "the map has %" PRIu32 " cells", picture->count);
+        return cli == NULL ? STATUS_FAILED
+                           : fail_with(cli, path, VIX_E_OUT_OF_MEMORY, "the map has %" PRIu32 " cells", picture->count);
     }
     int status = find_since(cli, picture, spec->since);
     if (status != STATUS_DONE) {
@@ -173,7 +180,7 @@ int picture_take(struct cli *cli, const char *path, VixDiskLibHandle disk, const
     struct filling filling = {.p = picture};
     code = VixDiskLibExt_Map(disk, spec->off / SECTOR_BYTES, spec->len / SECTOR_BYTES, take_run, &filling);
     if (code != VIX_OK) {
-        return fail(cli, path, code);
+        return failed(cli, path, code);
     }
     settle_cell(&filling);
     return spec->color == COLOR_RATIO ? take_stored(cli, path, disk, picture) : STATUS_DONE;

@@ -52,8 +52,8 @@ struct picture_spec {
     const char *since; /* COLOR_CHANGED: number or file name of a link; NULL: the parent of the top link */
 };
 
-/** Maps an open disk. @path its name. 0, or the status of a failure that was reported; *picture needs picture_free in
- * any case. */
+/** Maps an open disk. @cli NULL: nothing is printed, and spec->since is NULL. @path its name. 0, or the status of a
+ * failure that was reported; *picture needs picture_free in any case. */
 int picture_take(struct cli *cli, const char *path, VixDiskLibHandle disk, const struct picture_spec *spec,
                  struct picture *picture);
 void picture_free(struct picture *picture);

@@ -2,6 +2,11 @@
 /* The small functions of vixDiskLibExt.h. */
 #include "api/api.h"
 
+#include <stddef.h>
+#include <string.h>
+
+#include "base/activity.h"
+#include "base/checked.h"
 #include "base/config.h"
 #include "base/log.h"
 
@@ -64,6 +69,64 @@ VixError VixDiskLibExt_SetOption(const char *name, const char *value)
     }
     if (code == VIX_OK) {
         code = config_set(name, value, &call.err);
+    }
+    return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_RecordActivity(Bool on)
+{
+    struct api_call call;
+    VixError code = call_on_library(&call, __func__, NULL);
+
+    if (code == VIX_OK && on) {
+        activity_start();
+    } else if (code == VIX_OK) {
+        activity_stop();
+    }
+    return call_end(&call, code);
+}
+
+static VixDiskLibExt_Activity public_activity(const struct activity *from)
+{
+    VixDiskLibExt_Activity to = {
+        .numSlowest = from->slowest_count,
+        .elapsedNs = from->elapsed_ns,
+        .readNs = from->busy_ns[ACTIVITY_READ],
+        .networkNs = from->busy_ns[ACTIVITY_NETWORK],
+        .codecNs = from->busy_ns[ACTIVITY_CODEC],
+        .writeNs = from->busy_ns[ACTIVITY_WRITE],
+        .bytesRead = from->bytes_read,
+        .bytesWritten = from->bytes_written,
+        .retries = from->retries,
+    };
+
+    for (unsigned i = 0; i < from->slowest_count; i++) {
+        const struct activity_request *r = &from->slowest[i];
+        to.slowest[i] = (VixDiskLibExt_Request){.write = r->write,
+                                                .startBytes = r->sector * VIXDISKLIB_SECTOR_SIZE,
+                                                .lengthBytes = r->nsectors * VIXDISKLIB_SECTOR_SIZE,
+                                                .nanoseconds = r->ns};
+    }
+    return to;
+}
+
+VixError VixDiskLibExt_GetActivity(VixDiskLibExt_Activity *activity)
+{
+    struct api_call call;
+    VixError code = call_on_library(&call, __func__, NULL);
+
+    if (code == VIX_OK) {
+        code = call_need(&call, activity, "place for the activity");
+    }
+    if (code == VIX_OK && activity->structSize < offsetof(VixDiskLibExt_Activity, slowest)) {
+        code = err_set(&call.err, VIX_E_INVALID_ARG, "structSize of the activity is not set");
+    }
+    if (code == VIX_OK) {
+        struct activity sums;
+        activity_get(&sums);
+        VixDiskLibExt_Activity all = public_activity(&sums);
+        all.structSize = activity->structSize;
+        memcpy(activity, &all, min_u64(activity->structSize, sizeof all));
     }
     return call_end(&call, code);
 }

@@ -7,6 +7,7 @@
 #endif
 #include <stdlib.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "codec/codec.h"
@@ -137,8 +138,12 @@ size_t deflate_bound(size_t in_len)
 
 size_t deflate_compress(struct deflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len)
 {
+    struct activity_mark mark = activity_enter(ACTIVITY_CODEC);
     size_t len = fast_compress(coder, in, in_len, out, out_len);
-    return len > 0 ? len : libdeflate_zlib_compress(coder->compressor, in, in_len, out, out_len);
+
+    len = len > 0 ? len : libdeflate_zlib_compress(coder->compressor, in, in_len, out, out_len);
+    activity_leave(&mark);
+    return len;
 }
 
 /* ---- inflate ---- */
@@ -179,12 +184,14 @@ bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_l
     size_t used;
     size_t made;
     enum libdeflate_result result;
+    struct activity_mark mark = activity_enter(ACTIVITY_CODEC);
 
     if (has_zlib_header(in, in_len)) {
         result = libdeflate_zlib_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made);
     } else {
         result = libdeflate_deflate_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made);
     }
+    activity_leave(&mark);
     if (result != LIBDEFLATE_SUCCESS) {
         return false;
     }
@@ -196,8 +203,10 @@ bool inflate_exact(struct inflate_coder *coder, const void *in, size_t in_len, v
 {
     size_t used;
     size_t made;
+    struct activity_mark mark = activity_enter(ACTIVITY_CODEC);
+    enum libdeflate_result result =
+        libdeflate_zlib_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made);
 
-    return libdeflate_zlib_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made) ==
-               LIBDEFLATE_SUCCESS &&
-           used == in_len && made == out_len;
+    activity_leave(&mark);
+    return result == LIBDEFLATE_SUCCESS && used == in_len && made == out_len;
 }

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "base/activity.h"
 #include "disk/disk_int.h"
 
 /** Told apart from the check itself, so that the way of a good request stays short. */
@@ -46,7 +47,12 @@ VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf
     if (code != VIX_OK) {
         return code;
     }
-    return d->ops->read(d, sector, nsectors, buf, err);
+    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_READ);
+    code = d->ops->read(d, sector, nsectors, buf, err);
+    activity_request(&mark, false, sector, nsectors);
+    activity_leave(&mark);
+    activity_bytes(nsectors * SECTOR_SIZE, 0);
+    return code;
 }
 
 VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
@@ -58,7 +64,13 @@ VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const vo
     if (code != VIX_OK) {
         return code;
     }
-    return d->ops->write(d, sector, nsectors, buf, err);
+    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_WRITE);
+    code = d->ops->write(d, sector, nsectors, buf, err);
+    activity_request(&mark, true, sector, nsectors);
+    activity_leave(&mark);
+    /* one that is written in order counts what it makes of this (stream_slots.c) */
+    activity_bytes(0, d->ordered ? 0 : nsectors * SECTOR_SIZE);
+    return code;
 }
 
 VixError disk_close(struct disk *d, struct err *err)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -101,6 +102,7 @@ static void reopen_once(struct queue *q, struct finished *done)
         q->client = client;
         q->generation++;
         q->state = QUEUE_OPEN;
+        activity_retry();
         log_news("%s: connected again after: %s", q->p.path, q->lost.text);
     } else {
         q->unanswered = 0;

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "codec/codec.h"
@@ -166,12 +167,15 @@ static VixError copy_plain_bytes(struct copy_state *c, uint64_t sector, uint64_t
     if (dst == NULL || atomic_load_explicit(&c->no_plain, memory_order_relaxed)) {
         return VIX_OK;
     }
+    struct activity_mark mark = activity_enter(ACTIVITY_WRITE); /* one call that reads and writes */
     VixError code = store_copy(dst, to, src, from, n * SECTOR_SIZE, err);
+    activity_leave(&mark);
     if (code == VIX_E_NOT_SUPPORTED) {
         atomic_store(&c->no_plain, true);
         return VIX_OK;
     }
     *ret_nsectors = code == VIX_OK ? n : 0;
+    activity_bytes(*ret_nsectors * SECTOR_SIZE, *ret_nsectors * SECTOR_SIZE);
     return code;
 }
 

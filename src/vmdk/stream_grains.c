@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
@@ -164,9 +165,13 @@ static struct slot *enter_slot(struct stream_grains *g, uint64_t grain, bool *re
     SCOPED_LOCK(&g->lock);
     struct slot *s = find_slot_locked(g, grain);
 
-    while (s != NULL && s->state == SLOT_BUSY) {
-        (void)pthread_cond_wait(&g->changed, &g->lock);
-        s = find_slot_locked(g, grain);
+    if (s != NULL && s->state == SLOT_BUSY) {
+        struct activity_mark mark = activity_enter(ACTIVITY_WAITING);
+        while (s != NULL && s->state == SLOT_BUSY) {
+            (void)pthread_cond_wait(&g->changed, &g->lock);
+            s = find_slot_locked(g, grain);
+        }
+        activity_leave(&mark);
     }
     if (ret_fill != NULL) {
         *ret_fill = s == NULL;
@@ -310,6 +315,7 @@ static void run_ahead(struct work_item *work)
         SCOPED_LOCK(&g->lock);
         stopping = g->stopping;
     }
+    struct activity_mark mark = activity_enter(ACTIVITY_READ);
     bool good = !stopping && batch_look_up(g, NULL, item->first, item->count, &b, NULL) == VIX_OK;
 
     for (uint32_t i = 0; i < item->count; i++) {
@@ -320,6 +326,7 @@ static void run_ahead(struct work_item *work)
         }
     }
     window_give(g, w);
+    activity_leave(&mark);
     SCOPED_LOCK(&g->lock);
     item->busy = false;
     g->running--;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
@@ -123,7 +124,10 @@ VixError stream_put(struct stream_writer *w, const struct iovec *iov, int iovcnt
                        " sectors, the most that the tables of a streamOptimized file can address",
                        w->sink.name, STREAM_MAX_FILE_SECTORS);
     }
+    struct activity_mark mark = activity_enter(ACTIVITY_WRITE);
     e = w->sink.append(w->sink.ctx, iov, iovcnt, err);
+    activity_leave(&mark);
+    activity_bytes(0, bytes);
     if (e == VIX_OK) {
         w->pos += bytes / SECTOR_SIZE;
         w->written = true;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/activity.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "work/thread.h"
@@ -207,6 +208,14 @@ static struct pipe_slot *find_free_locked(struct work_pipe *pipe)
     return NULL;
 }
 
+static void wait_for_change_locked(struct work_pipe *pipe)
+{
+    struct activity_mark mark = activity_enter(ACTIVITY_WAITING);
+
+    (void)pthread_cond_wait(&pipe->change, &pipe->mutex);
+    activity_leave(&mark);
+}
+
 VixError work_pipe_slot(struct work_pipe *pipe, void **ret_slot, struct err *err)
 {
     struct pipe_slot *slot = NULL;
@@ -214,7 +223,7 @@ VixError work_pipe_slot(struct work_pipe *pipe, void **ret_slot, struct err *err
 
     while (!has_failed_locked(pipe) && (slot = find_free_locked(pipe)) == NULL) {
         if (!step_locked(pipe)) {
-            (void)pthread_cond_wait(&pipe->change, &pipe->mutex);
+            wait_for_change_locked(pipe);
         }
     }
     if (has_failed_locked(pipe)) {
@@ -260,7 +269,7 @@ VixError work_pipe_drain(struct work_pipe *pipe, struct err *err)
 
     while (pipe->committed < pipe->pushed) {
         if (!step_locked(pipe)) {
-            (void)pthread_cond_wait(&pipe->change, &pipe->mutex);
+            wait_for_change_locked(pipe);
         }
     }
     return failure_locked(pipe, err);

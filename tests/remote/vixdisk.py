@@ -163,6 +163,20 @@ def thumbprints(place):
         refused(place, 2, r"vixdisk: thumbprint: .*", "thumbprint", wrong, variables={})
 
 
+def reports(place):
+    """What a conversion was at: waiting for the server, and the bytes on the wire."""
+    run = done(place, "convert", "--json", "--report", "r.html", "-t", "raw", DISK, "reported.raw")
+    told = run.json()
+    assert told["from"] == DISK and told["virtual-size"] == SIZE and told["wire-in"] >= told["bytes-read"] > 0, told
+    assert told["busy-percent"]["network"] > 0 and told["busy-percent"]["read"] == 0, told
+    page = open(place.path("r.html")).read()
+    assert "On the wire, in" in page and page.count("<figure>") == 2, page
+    assert place.host.password not in page
+    run = done(place, "convert", "--json", "--report", "w.html", "--overwrite", "reported.raw", "[store] made/reported.vmdk")
+    told = run.json()
+    assert told["busy-percent"]["network"] > 0 and told["wire-out"] >= told["bytes-written"] > 0, told
+
+
 def converts(place):
     """There and back, by every transport and compression."""
     data = sample(3 * MIB, 9)
@@ -331,7 +345,7 @@ def stopping_over(place):
 
 
 TESTS = [("options", options), ("variables", variables), ("passwords", passwords), ("a cookie", cookie), ("ls", lists),
-         ("thumbprint", thumbprints), ("convert and compare", converts), ("progress", progress),
+         ("thumbprint", thumbprints), ("convert and compare", converts), ("reports", reports), ("progress", progress),
          ("info", informs), ("every other command", sub_commands), ("failures and their exit status", failures),
          ("a signal", stopping), ("a signal while a disk is replaced", stopping_over)]
 
