@@ -22,7 +22,9 @@
 #define CONFIG_CALL_TIMEOUT "vixdisk.soap.callTimeoutMs"       /* 120000: of a call to a server */
 #define CONFIG_HOTADD "vixdisk.hotadd.enable" /* bool, 0: hotadd is tried where a program names no transports */
 #define CONFIG_HOTADD_DEVICE_MS "vixdisk.hotadd.deviceTimeoutMs" /* 120000: for an attached disk to appear */
-#define CONFIG_HOST_ROOT "vixdisk.hostRoot"          /* folder: a test's, in the place of / for /sys and /dev */
+#define CONFIG_SAN_LEASE "vixdisk.san.lease"   /* bool, 0: the host is asked for a lease of a disk and its map */
+#define CONFIG_SAN_CHECK "vixdisk.san.compare" /* bool, 1: samples of a disk by SAN are compared with NFC's bytes */
+#define CONFIG_HOST_ROOT "vixdisk.hostRoot"    /* folder: a test's, in the place of / for /sys and /dev */
 #define CONFIG_KEEP_ALIVE "vixdisk.soap.keepAliveMs" /* 600000: between calls that keep a session alive */
 
 /* Keys of VMware's library that are heeded; 0 of a time-out is the default, as no wait is without end. */
@@ -39,6 +41,7 @@
 #define CONFIG_SAN_DENY "vixDiskLib.transport.san.denyList" /* devices, with wildcards: not for SAN; "all" */
 #define CONFIG_SAN_DENY_OLD "vixDiskLib.transport.san.blacklist"
 #define CONFIG_SAN_ALLOW "vixDiskLib.transport.san.allowList" /* devices, with wildcards: for SAN all the same */
+#define CONFIG_SAN_RESCAN "vixDiskLib.transport.san.rescan"   /* bool, 0: SCSI hosts look for LUNs that are not there */
 #define CONFIG_SAN_ALLOW_OLD "vixDiskLib.transport.san.whitelist"
 #define CONFIG_NFC_BUFFER_COUNT "vixDiskLib.nfcAio.Session.BufCount" /* 0..64, 0: as suits the host */
 

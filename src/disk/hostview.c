@@ -5,14 +5,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <scsi/sg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/config.h"
 #include "base/text.h"
+
+#define INQUIRY 0x12u
+#define INQUIRY_FIRST 252u /* bytes; some devices do not bear to be asked for more that they have not */
+#define INQUIRY_MAX 4096u
+#define INQUIRY_MS 10000u
 
 struct hostview hostview_here(void)
 {
@@ -263,4 +271,88 @@ VixError hostview_open_block(const struct hostview *v, const char *path, uint32_
         *ret_store = store;
     }
     return code;
+}
+
+/** One command; *ret_len is what the device has given. */
+static VixError ask_for_page(int fd, const char *full, uint8_t page, char *buf, unsigned len, size_t *ret_len,
+                             struct err *err)
+{
+    uint8_t command[6] = {INQUIRY, 1, page, (uint8_t)(len >> 8), (uint8_t)len, 0};
+    uint8_t sense[32] = {0};
+    struct sg_io_hdr io = {
+        .interface_id = 'S',
+        .dxfer_direction = SG_DXFER_FROM_DEV,
+        .cmd_len = sizeof command,
+        .cmdp = command,
+        .mx_sb_len = sizeof sense,
+        .sbp = sense,
+        .dxfer_len = len,
+        .dxferp = buf,
+        .timeout = INQUIRY_MS,
+    };
+
+    if (ioctl(fd, SG_IO, &io) != 0) {
+        return err_set_errno(err, errno, "%s: is asked for page 0x%02x", full, (unsigned)page);
+    }
+    if ((io.info & SG_INFO_OK_MASK) != SG_INFO_OK || io.resid < 0 || (unsigned)io.resid > len) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: has no page 0x%02x: status %u, host %u, driver %u", full,
+                       (unsigned)page, (unsigned)io.status, (unsigned)io.host_status, (unsigned)io.driver_status);
+    }
+    *ret_len = len - (unsigned)io.resid;
+    return VIX_OK;
+}
+
+/** Once more if the page is longer than was asked for. */
+static VixError read_page(int fd, const char *full, uint8_t page, char *buf, size_t *ret_len, struct err *err)
+{
+    VixError code = ask_for_page(fd, full, page, buf, INQUIRY_FIRST, ret_len, err);
+
+    if (code == VIX_OK && *ret_len >= 4) {
+        unsigned whole = 4 + ((unsigned)(uint8_t)buf[2] << 8 | (uint8_t)buf[3]);
+        if (whole > INQUIRY_FIRST) {
+            code = ask_for_page(fd, full, page, buf, whole < INQUIRY_MAX ? whole : INQUIRY_MAX, ret_len, err);
+        }
+    }
+    return code;
+}
+
+VixError hostview_inquiry(const struct hostview *v, const char *path, uint8_t page, char **ret_bytes, size_t *ret_len,
+                          struct err *err)
+{
+    char full[HOSTVIEW_PATH_MAX];
+    CLEANUP_CLOSE int fd = -1;
+
+    if (!hostview_is_real(v)) {
+        char name[HOSTVIEW_PATH_MAX];
+        (void)snprintf(name, sizeof name, "/inquiry/%.100s.%02x", store_path_base(path), (unsigned)page);
+        return hostview_read(v, name, ret_bytes, ret_len, err);
+    }
+    CLEANUP_FREE char *bytes = alloc_zero(INQUIRY_MAX, err);
+    if (bytes == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = open_path(v, path, O_RDONLY, full, &fd, err);
+    if (code == VIX_OK) {
+        code = read_page(fd, full, page, bytes, ret_len, err);
+    }
+    if (code == VIX_OK) {
+        *ret_bytes = TAKE_PTR(bytes);
+    }
+    return code;
+}
+
+/* ---- waiting ---- */
+
+unsigned hostview_now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (unsigned)((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+void hostview_pause_ms(unsigned ms)
+{
+    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    (void)nanosleep(&pause, NULL);
 }

@@ -62,4 +62,15 @@ void hostview_names_free(struct hostview_names *names); /* harmless for {0} */
 VixError hostview_open_block(const struct hostview *v, const char *path, uint32_t flags, struct store **ret_store,
                              struct err *err);
 
+/** Asks a SCSI device for a page of its INQUIRY data (SG_IO), without reading what is on it; freed by the caller. @path
+ * "/dev/sdb". What is no SCSI device fails. Under a root of a test the page is the file "/inquiry/sdb.83". */
+VixError hostview_inquiry(const struct hostview *v, const char *path, uint8_t page, char **ret_bytes, size_t *ret_len,
+                          struct err *err);
+
+/* ---- waiting ---- */
+
+/** Milliseconds of a clock that only goes on. */
+unsigned hostview_now_ms(void);
+void hostview_pause_ms(unsigned ms);
+
 #endif

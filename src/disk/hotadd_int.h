@@ -37,9 +37,6 @@ void hotadd_id_of_uuid(const char *uuid, char *ret_id, size_t size);
 void hotadd_forget_device(const struct hostview *v, const char *address);
 void hotadd_wait_gone(const struct hostview *v, const char *address, unsigned max_ms);
 
-unsigned hotadd_now_ms(void);
-void hotadd_pause_ms(unsigned ms);
-
 /* ---- hotadd_leftover.c: what crashes have left ---- */
 
 /** The name of a server in records: it is the same by whatever address it is reached. */

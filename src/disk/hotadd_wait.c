@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -16,19 +15,6 @@
 #define POLL_MS 200u
 #define FIRST_SCAN_MS 3000u
 #define SCAN_MS 10000u
-
-unsigned hotadd_now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (unsigned)((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
-}
-
-void hotadd_pause_ms(unsigned ms)
-{
-    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&pause, NULL);
-}
 
 /* ---- controllers ---- */
 
@@ -158,7 +144,7 @@ static VixError look(const struct hostview *v, const struct hotadd_want *want, c
 VixError hotadd_wait(const struct hostview *v, const struct hotadd_want *want, const struct scsi_disks *before,
                      unsigned max_ms, struct hotadd_device *ret_found, struct err *err)
 {
-    unsigned began = hotadd_now_ms();
+    unsigned began = hostview_now_ms();
     unsigned next_scan = FIRST_SCAN_MS;
     char seen[512];
 
@@ -166,7 +152,7 @@ VixError hotadd_wait(const struct hostview *v, const struct hotadd_want *want, c
         struct hotadd_device found = {0};
         unsigned matches = 0;
         VixError code = look(v, want, before, &found, &matches, seen, sizeof seen, err);
-        unsigned waited = hotadd_now_ms() - began;
+        unsigned waited = hostview_now_ms() - began;
         if (code != VIX_OK) {
             return code;
         }
@@ -188,7 +174,7 @@ VixError hotadd_wait(const struct hostview *v, const struct hotadd_want *want, c
             scan(v);
             next_scan += SCAN_MS;
         }
-        hotadd_pause_ms(POLL_MS);
+        hostview_pause_ms(POLL_MS);
     }
 }
 
@@ -209,14 +195,14 @@ void hotadd_forget_device(const struct hostview *v, const char *address)
 void hotadd_wait_gone(const struct hostview *v, const char *address, unsigned max_ms)
 {
     char path[128];
-    unsigned began = hotadd_now_ms();
+    unsigned began = hostview_now_ms();
 
     (void)snprintf(path, sizeof path, "/sys/bus/scsi/devices/%s", address);
     while (hostview_exists(v, path)) {
-        if (hotadd_now_ms() - began >= max_ms) {
+        if (hostview_now_ms() - began >= max_ms) {
             log_news("device %s is still listed %u ms after its disk was detached", address, max_ms);
             return;
         }
-        hotadd_pause_ms(POLL_MS);
+        hostview_pause_ms(POLL_MS);
     }
 }

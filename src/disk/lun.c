@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* lun.c - the ids of block devices: sysfs first, which needs no rights, then page 0x83 as the kernel keeps it, then the
- * names that udev gives. Any thread; no state. */
+ * names that udev gives; a SCSI disk that none of these tells of is asked. Any thread; no state. */
 #include "disk/lun.h"
 
 #include <fnmatch.h>
@@ -18,6 +18,8 @@
 #define NAME_MAX_LEN 128u
 #define PROBE_OFF (1024u * 1024) /* of the volume manager's header on a LUN without a table; any LUN answers there */
 #define PROBE_LEN 4096u
+#define SCAN_MS 10000u /* for a LUN to appear after a scan */
+#define POLL_MS 200u
 #define ROUNDS 2 /* of tries to read: a path may fail once */
 
 /** What is looked for. */
@@ -115,6 +117,32 @@ static bool has_page83(const struct wanted *w, const char *device)
            lun_page83_has((const uint8_t *)page, len, w->name);
 }
 
+/** A SCSI disk of which the system keeps no id, or does not show it to this user. */
+static bool is_nameless_disk(const struct hostview *v, const char *device)
+{
+    static const char *const kept[] = {"device/wwid", "device/vpd_pg83"};
+    CLEANUP_FREE char *type = NULL;
+
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        CLEANUP_FREE char *text = NULL;
+        if (attribute(v, device, kept[i], &text)) {
+            return false;
+        }
+    }
+    return attribute(v, device, "device/type", &type) && strcmp(type, "0") == 0;
+}
+
+static bool answers_page83(const struct wanted *w, const char *device)
+{
+    CLEANUP_FREE char *page = NULL;
+    char path[160];
+    size_t len = 0;
+
+    (void)snprintf(path, sizeof path, "/dev/%.100s", device);
+    return is_nameless_disk(w->v, device) && hostview_inquiry(w->v, path, 0x83, &page, &len, NULL) == VIX_OK &&
+           lun_page83_has((const uint8_t *)page, len, w->name);
+}
+
 /** The device that a name of udev leads to; NULL: none. */
 static char *by_id(const struct hostview *v, const char *link)
 {
@@ -152,7 +180,7 @@ static bool has_udev_name(const struct wanted *w, const char *device)
 static bool is_wanted(const struct wanted *w, const char *device)
 {
     return has_wwid(w, device, "device/wwid") || has_wwid(w, device, "wwid") || has_page83(w, device) ||
-           has_udev_name(w, device);
+           has_udev_name(w, device) || answers_page83(w, device);
 }
 
 static bool is_multipath(const struct hostview *v, const char *device)
@@ -258,21 +286,67 @@ static VixError look_at(const struct wanted *w, const char *device, struct lun_n
     return add_node(nodes, over, err);
 }
 
+static VixError look_at_all(const struct wanted *w, struct lun_nodes *nodes, unsigned *denied, struct err *err)
+{
+    struct hostview_names devices = {0};
+    VixError code = VIX_OK;
+
+    if (hostview_list(w->v, "/sys/block", &devices, NULL) != VIX_OK) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "LUN %s: this machine shows no block devices", w->name);
+    }
+    for (size_t i = 0; i < devices.count && code == VIX_OK; i++) {
+        code = look_at(w, devices.names[i], nodes, denied, err);
+    }
+    hostview_names_free(&devices);
+    return code;
+}
+
+/** Has all SCSI hosts of the machine look for LUNs that they do not know. */
+static void scan(const struct hostview *v)
+{
+    struct hostview_names names = {0};
+
+    (void)hostview_list(v, "/sys/class/scsi_host", &names, NULL);
+    for (size_t i = 0; i < names.count; i++) {
+        char path[160];
+        struct err err;
+        err_init(&err);
+        (void)snprintf(path, sizeof path, "/sys/class/scsi_host/%.100s/scan", names.names[i]);
+        if (hostview_write_text(v, path, "- - -", &err) != VIX_OK) {
+            log_news("no scan for LUNs: %s", err.text);
+        }
+    }
+    hostview_names_free(&names);
+}
+
+/** The same after a scan, which is a heavy thing for a machine with many LUNs: only where the configuration says so. */
+static VixError look_after_scan(const struct wanted *w, struct lun_nodes *nodes, unsigned *denied, struct err *err)
+{
+    unsigned began = hostview_now_ms();
+    VixError code = VIX_OK;
+
+    log_news("LUN %s is not there: the SCSI hosts look for it", w->name);
+    scan(w->v);
+    while (code == VIX_OK && nodes->count == 0 && *denied == 0 && hostview_now_ms() - began < SCAN_MS) {
+        hostview_pause_ms(POLL_MS);
+        code = look_at_all(w, nodes, denied, err);
+    }
+    return code;
+}
+
 VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *ret_nodes, struct err *err)
 {
     struct wanted w = {.v = v};
-    struct hostview_names devices = {0};
     struct lun_nodes nodes = {.count = 0};
     unsigned denied = 0;
 
     VixError code = parse_name(name, &w, err);
-    if (code == VIX_OK && hostview_list(v, "/sys/block", &devices, NULL) != VIX_OK) {
-        code = err_set(err, VIX_E_NOT_SUPPORTED, "LUN %s: this machine shows no block devices", name);
+    if (code == VIX_OK) {
+        code = look_at_all(&w, &nodes, &denied, err);
     }
-    for (size_t i = 0; i < devices.count && code == VIX_OK; i++) {
-        code = look_at(&w, devices.names[i], &nodes, &denied, err);
+    if (code == VIX_OK && nodes.count == 0 && denied == 0 && config_bool(CONFIG_SAN_RESCAN, false)) {
+        code = look_after_scan(&w, &nodes, &denied, err);
     }
-    hostview_names_free(&devices);
     if (code == VIX_OK && nodes.count == 0) {
         code = err_set(err, VIX_E_NOT_SUPPORTED, "LUN %s: %s", name,
                        denied > 0 ? "the configuration keeps its devices from SAN"
@@ -303,11 +377,12 @@ bool lun_any(const struct hostview *v)
     for (size_t i = 0; i < devices.count && !any; i++) {
         CLEANUP_FREE char *wwid = NULL;
         any = attribute(v, devices.names[i], "device/wwid", &wwid) || attribute(v, devices.names[i], "wwid", &wwid) ||
-              attribute(v, devices.names[i], "device/vpd_pg83", &wwid);
+              attribute(v, devices.names[i], "device/vpd_pg83", &wwid) || is_nameless_disk(v, devices.names[i]);
     }
     hostview_names_free(&devices);
     struct hostview_names links = {0};
-    any = any || (hostview_list(v, "/dev/disk/by-id", &links, NULL) == VIX_OK && links.count > 0);
+    any = any || config_bool(CONFIG_SAN_RESCAN, false) ||
+          (hostview_list(v, "/dev/disk/by-id", &links, NULL) == VIX_OK && links.count > 0);
     hostview_names_free(&links);
     return any;
 }

@@ -14,15 +14,16 @@ struct lun_nodes {
     size_t count;
 };
 
-/** Finds the nodes of a LUN, those that the configuration denies left out. VIX_E_NOT_SUPPORTED if there is none, or the
- * name is not one that devices have (mpx.). */
+/** Finds the nodes of a LUN, those that the configuration denies left out; if there is none and the configuration says
+ * so, SCSI hosts are made to look for it. VIX_E_NOT_SUPPORTED if there is none, or the name is not one that devices
+ * have (mpx.). */
 VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *ret_nodes, struct err *err);
 void lun_nodes_free(struct lun_nodes *nodes);
 
 /** Opens the first node on which the volume manager's header can be read. */
 VixError lun_open(const struct hostview *v, const char *name, bool writable, struct store **ret_store, struct err *err);
 
-/** Whether this machine has any device that could be a LUN: cheap, for machines that have none. */
+/** Whether this machine has, or may find, any device that could be a LUN: cheap, for machines that have none. */
 bool lun_any(const struct hostview *v);
 
 /** Whether page 0x83 of a device has the id of a name, "naa.6000c29abcdef012". Association with the device counts. */

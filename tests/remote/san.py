@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import tap
 from driving import *
@@ -123,14 +125,14 @@ class Lab:
             '<val xsi:type="%s"><name>store</name><vmfs><name>store</name><uuid>%s</uuid><majorVersion>6</majorVersion>'
             "%s</vmfs></val>" % (kind, uuid, extents))
 
-    def client(self, settings=""):
-        return Driven(self.place, "vixdisk.hostRoot=%s\n%s" % (self.root, settings))
+    def client(self, settings="vixdisk.san.compare=0"):
+        return Driven(self.place, "vixdisk.hostRoot=%s\n%s\n" % (self.root, settings))
 
     def data(self, path="vm1/disk-flat.vmdk"):
         return self.volume.files[path].expect(0, SIZE)
 
 
-def opened(lab, path=DISK, flags=READ_ONLY, settings="", **how):
+def opened(lab, path=DISK, flags=READ_ONLY, settings="vixdisk.san.compare=0", **how):
     """The transport that a disk is opened by, or the code of the failure."""
     with lab.client(settings) as client:
         client.connect(**how)
@@ -138,9 +140,9 @@ def opened(lab, path=DISK, flags=READ_ONLY, settings="", **how):
         return text if code == OK else code
 
 
-def passed_over(lab, code, flags=READ_ONLY, path=DISK, why=None, **how):
+def passed_over(lab, code, flags=READ_ONLY, path=DISK, why=None, settings="vixdisk.san.compare=0", **how):
     """san fails with a code, and nbdssl is used in its place; why is in the log."""
-    with lab.client() as client:
+    with lab.client(settings) as client:
         client.connect(transports="san:nbdssl", **how)
         got = client.do("open", path, flags)
         assert got == (OK, "nbdssl"), got
@@ -287,6 +289,17 @@ def names(place):
         want(opened(lab, transports="san"), "san")
         os.unlink(lab.root + "/dev/disk/by-id/" + link)
     want(opened(lab, transports="san"), NOT_SUPPORTED)
+    os.makedirs(lab.root + "/inquiry")
+    place.write(lab.root + "/inquiry/sdb.83", page83(name))
+    for attributes, right in (({}, NOT_SUPPORTED), ({"device/type": "5"}, NOT_SUPPORTED), ({"device/type": "0"}, "san"),
+                              ({"device/type": "0", "device/wwid": "naa.60"}, NOT_SUPPORTED)):
+        lab.forget("sdb")
+        lab.device("sdb", lab.volume.luns[0], attributes)
+        want((attributes, opened(lab, transports="san")), (attributes, right))
+    place.write(lab.root + "/inquiry/sdb.83", page83(NAA % 99))
+    lab.forget("sdb")
+    lab.device("sdb", lab.volume.luns[0], {"device/type": "0"})
+    want(opened(lab, transports="san"), NOT_SUPPORTED)
     for kind, text in (("eui.0025385b71b0c1d2", None), ("t10.ATA_____Disk_of_1TB", "t10.ATA     Disk of 1TB")):
         lab.forget("sdb")
         lab.device("sdb", lab.volume.luns[0], {"device/wwid": text or kind})
@@ -297,6 +310,32 @@ def names(place):
         lab.device("sdb", lab.volume.luns[0], {"device/vpd_pg83": damaged})
         lab.datastore()
         want(opened(lab, transports="san"), NOT_SUPPORTED)
+
+
+def rescan(place):
+    """A LUN that is not there is looked for only where the configuration says so."""
+    lab = Lab(place)
+    lab.forget("sdb")
+    scans = ["%s/sys/class/scsi_host/host%d/scan" % (lab.root, i) for i in (0, 7)]
+    for path in scans:
+        os.makedirs(os.path.dirname(path))
+        open(path, "w").close()
+    want(opened(lab, transports="san"), NOT_SUPPORTED)
+    want([os.path.getsize(path) for path in scans], [0, 0])
+
+    def appears():
+        end = time.monotonic() + 8
+        while time.monotonic() < end and not all(os.path.getsize(path) for path in scans):
+            time.sleep(0.05)
+        lab.device("sdb", lab.volume.luns[0], {"device/wwid": lab.names[0]})
+
+    thread = threading.Thread(target=appears)
+    thread.start()
+    want(opened(lab, settings="vixdisk.san.compare=0\nvixDiskLib.transport.san.rescan=1", transports="san"), "san")
+    thread.join()
+    for path in scans:
+        with open(path, encoding="ascii") as file:
+            want(file.read(), "- - -")
 
 
 def multipath(place):
@@ -333,7 +372,7 @@ def lists(place):
                             (key + "denyList=all\n" + key + "allowList=/dev/sdx, /dev/sd[ab]", "san"),
                             (key + "blacklist=all\n" + key + "whitelist=/dev/sdb", "san"),
                             (key + "denyList=all\n" + key + "allowList=/dev/sdc", NOT_SUPPORTED)):
-        want((settings, opened(lab, settings=settings + "\n", transports="san")), (settings, right))
+        want((settings, opened(lab, settings=settings + "\nvixdisk.san.compare=0", transports="san")), (settings, right))
 
 
 # ---- what is not by SAN ----
@@ -458,7 +497,7 @@ def writes_refused(place):
 
 
 TESTS = [("holes, blocks to be zeroed, and what is allocated", holes), ("blocks that are zeroed in part", ambiguous),
-         ("chains of flat, COWD and SE sparse links", chains), ("names of LUNs", names), ("multipath", multipath),
+         ("chains of flat, COWD and SE sparse links", chains), ("names of LUNs", names), ("a scan for LUNs", rescan), ("multipath", multipath),
          ("lists of devices", lists), ("what is not by SAN", refusals), ("damaged volumes", damage),
          ("writes that are refused", writes_refused)]
 

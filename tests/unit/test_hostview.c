@@ -56,6 +56,8 @@ static int make_tree(void **state)
     put("/sys/number", "2048\n", 5);
     put("/sys/page", "\0\203\0\4abcd", 8);
     put("/sys/scan", "", 0);
+    make_folder("/inquiry");
+    put("/inquiry/sdb.83", "\0\203\0\4abcd", 8);
     return 0;
 }
 
@@ -66,6 +68,27 @@ static int remove_tree(void **state)
     (void)state;
     (void)snprintf(command, sizeof command, "rm -r %s", folder);
     return system(command);
+}
+
+/** A page of a test's device is a file; a device of this machine that is no SCSI device has none. */
+static void inquiries(void **state)
+{
+    const struct hostview here = {.root = ""};
+    struct err err;
+    char *bytes = NULL;
+    size_t len = 0;
+
+    (void)state;
+    err_init(&err);
+    assert_int_equal(hostview_inquiry(&view, "/dev/sdb", 0x83, &bytes, &len, &err), VIX_OK);
+    assert_int_equal(len, 8);
+    assert_memory_equal(bytes, "\0\203\0\4abcd", 8);
+    free(bytes);
+    assert_int_equal(hostview_inquiry(&view, "/dev/sdb", 0x80, &bytes, &len, &err), VIX_E_FILE_NOT_FOUND);
+    assert_int_equal(hostview_inquiry(&view, "/dev/sdc", 0x83, &bytes, &len, &err), VIX_E_FILE_NOT_FOUND);
+    assert_int_not_equal(hostview_inquiry(&here, "/dev/null", 0x83, &bytes, &len, &err), VIX_OK);
+    assert_non_null(strstr(err.text, "page 0x83"));
+    assert_int_equal(hostview_inquiry(&here, "/dev/no such device", 0x83, &bytes, &len, &err), VIX_E_FILE_NOT_FOUND);
 }
 
 static void attributes(void **state)
@@ -206,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attributes),
+        cmocka_unit_test(inquiries),
         cmocka_unit_test(attributes_that_are_too_large),
         cmocka_unit_test(writing),
         cmocka_unit_test(links),
