@@ -52,14 +52,10 @@ static VixError hot_flush(struct disk *d, struct err *err)
 
 static void open_nfc(struct disk_hotadd *h)
 {
-    const struct remote_request request = {.path = h->base.path, .flags = h->flags, .read_only = true};
     struct err err;
 
     err_init(&err);
-    VixError code = remote_open_nfc(h->way->r, &request, true, &h->nfc, &err);
-    if (code == VIX_E_HOST_NETBLKDEV_HANDSHAKE || code == VIX_E_NOT_SUPPORTED) {
-        code = remote_open_nfc(h->way->r, &request, false, &h->nfc, &err);
-    }
+    VixError code = remote_open_any_nfc(h->way->r, h->base.path, h->flags, &h->nfc, &err);
     if (code != VIX_OK) {
         h->nfc = NULL;
         log_news("%s: what only NFC tells of the disk is not known: %s", h->base.path, err.text);

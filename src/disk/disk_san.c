@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* disk_san.c - a chain of links on a VMFS volume as a disk of a server. What it adds is the I/O: large requests are
- * cut, and several are under way at once on threads of the disk, whose number does not depend on that of the cores. */
+/* disk_san.c - a chain of links on a VMFS volume, or the map of a lease, as a disk of a server. What it adds is the
+ * I/O: large requests are cut, and several are under way at once on threads of the disk, whose number does not depend
+ * on that of the cores. Where a lease is held, nothing is read or written once it has ended. */
 #include "disk/disk_san.h"
 
 #include <pthread.h>
@@ -9,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "disk/disk_hardware.h"
 #include "disk/disk_int.h"
 
 #define THREADS 12u         /* requests under way */
@@ -29,19 +31,28 @@ static struct disk_san *san_of(struct disk *d)
 
 static struct disk *inner_of(struct disk *d)
 {
-    return san_of(d)->parts.chain;
+    return san_of(d)->parts.bytes;
 }
 
-static VixError do_io(struct disk *inner, bool write, uint64_t sector, uint64_t nsectors, uint8_t *buf, struct err *err)
+static VixError do_io(struct disk *d, bool write, uint64_t sector, uint64_t nsectors, uint8_t *buf, struct err *err)
 {
-    return write ? inner->ops->write(inner, sector, nsectors, buf, err)
+    struct disk *inner = inner_of(d);
+    struct lease *lease = san_of(d)->parts.lease;
+
+    VixError code = lease != NULL ? lease_check(lease, err) : VIX_OK;
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = write ? inner->ops->write(inner, sector, nsectors, buf, err)
                  : inner->ops->read(inner, sector, nsectors, buf, err);
+    /* what was read after its end may be another's */
+    return code == VIX_OK && lease != NULL && !write ? lease_check(lease, err) : code;
 }
 
 /* ---- one request in pieces ---- */
 
 struct pieces {
-    struct disk *inner;
+    struct disk *d;
     bool write;
     uint64_t sector, nsectors;
     uint8_t *buf;
@@ -79,7 +90,7 @@ static void do_pieces(struct pieces *p)
     while (take_piece(p, &at, &count)) {
         struct err err;
         err_init(&err);
-        VixError code = do_io(p->inner, p->write, p->sector + at, count, p->buf + at * SECTOR_SIZE, &err);
+        VixError code = do_io(p->d, p->write, p->sector + at, count, p->buf + at * SECTOR_SIZE, &err);
         if (code != VIX_OK) {
             SCOPED_LOCK(&p->lock);
             if (p->code == VIX_OK && p->err != NULL) {
@@ -105,8 +116,7 @@ static VixError split_io(struct disk_san *s, bool write, uint64_t sector, uint64
                          struct err *err)
 {
     struct piece_worker workers[THREADS];
-    struct pieces p = {
-        .inner = s->parts.chain, .write = write, .sector = sector, .nsectors = nsectors, .buf = buf, .err = err};
+    struct pieces p = {.d = &s->base, .write = write, .sector = sector, .nsectors = nsectors, .buf = buf, .err = err};
     unsigned count = (unsigned)min_u64(div_up(nsectors, PIECE_SECTORS), THREADS) - 1;
 
     (void)pthread_mutex_init(&p.lock, NULL);
@@ -132,7 +142,7 @@ static VixError split_io(struct disk_san *s, bool write, uint64_t sector, uint64
 static VixError any_io(struct disk *d, bool write, uint64_t sector, uint64_t nsectors, uint8_t *buf, struct err *err)
 {
     if (nsectors <= PIECE_SECTORS || work_on_worker()) {
-        return do_io(inner_of(d), write, sector, nsectors, buf, err);
+        return do_io(d, write, sector, nsectors, buf, err);
     }
     return split_io(san_of(d), write, sector, nsectors, buf, err);
 }
@@ -160,7 +170,7 @@ static void finish(struct disk *d, struct disk_io *io)
     struct err err;
 
     err_init(&err);
-    VixError code = do_io(inner_of(d), io->write, io->sector, io->nsectors, io->buf, &err);
+    VixError code = do_io(d, io->write, io->sector, io->nsectors, io->buf, &err);
     io->done(io, code, &err);
 }
 
@@ -237,13 +247,15 @@ static VixError san_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, 
 
 VixError disk_san_parts_free(struct disk_san_parts *parts, struct err *err)
 {
-    VixError code = parts->chain != NULL ? disk_close(parts->chain, err) : VIX_OK;
+    VixError code = parts->bytes != NULL ? disk_close(parts->bytes, err) : VIX_OK;
 
+    lease_release(parts->lease);
     vmfs_fs_free(parts->fs);
     vmfs_close(parts->volume);
     for (size_t i = 0; i < parts->lun_count; i++) {
         store_close(parts->luns[i]);
     }
+    disk_hardware_free(parts->hardware);
     return code;
 }
 
@@ -290,9 +302,10 @@ VixError disk_san_new(const char *path, const struct disk_san_parts *parts, void
     s->base = (struct disk){
         .ops = &san_ops,
         .path = copy,
-        .capacity = parts->chain->capacity,
-        .writable = parts->chain->writable,
+        .capacity = parts->bytes->capacity,
+        .writable = parts->bytes->writable,
         .remote = true,
+        .hardware = parts->hardware,
         .starts = true,
         .busy_pieces = THREADS,
     };

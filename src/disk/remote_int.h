@@ -44,6 +44,10 @@ VixError remote_vm(struct remote *r, char **ret_vm, struct err *err);
 VixError remote_open_nfc(struct remote *r, const struct remote_request *request, bool ssl, struct disk **ret_disk,
                          struct err *err);
 
+/** Opens for reading by NFC, with TLS or without it, what another transport has opened: flags are that open's. */
+VixError remote_open_any_nfc(struct remote *r, const char *path, uint32_t flags, struct disk **ret_disk,
+                             struct err *err);
+
 /** Opens by attaching the disk to this machine (hotadd.c). */
 VixError remote_open_hotadd(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
                             struct err *err);

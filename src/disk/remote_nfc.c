@@ -393,3 +393,15 @@ VixError remote_endpoint(struct remote *r, const char *path, char **ret_host, ui
     way_free(w);
     return code;
 }
+
+VixError remote_open_any_nfc(struct remote *r, const char *path, uint32_t flags, struct disk **ret_disk,
+                             struct err *err)
+{
+    const struct remote_request request = {.path = path, .flags = flags, .read_only = true};
+
+    VixError code = remote_open_nfc(r, &request, true, ret_disk, err);
+    if (code == VIX_E_HOST_NETBLKDEV_HANDSHAKE || code == VIX_E_NOT_SUPPORTED) {
+        code = remote_open_nfc(r, &request, false, ret_disk, err);
+    }
+    return code;
+}

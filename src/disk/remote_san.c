@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* remote_san.c - the way from a path on a datastore to a disk on the LUNs of this machine: what the server says of
- * machine and datastore, the LUNs by their ids, the file system on them, the chain of links. All that could make the
- * bytes others than the server's is found out here, before the transport is said to be used; then another one is. */
+ * machine and datastore, the LUNs by their ids, the file system on them, the chain of links; and, where the
+ * configuration asks for it, the host's lease with its map. All that could make the bytes others than the server's is
+ * found out here, before the transport is said to be used; then another one is.
+ *
+ * Two tell where the bytes are: the volume, and the lease. Where both do, they have to agree; where the volume cannot
+ * be read, the lease alone will do for reading. Writing takes the volume, which knows what is shared and what is
+ * metadata. In each case samples are compared with what the host gives over NFC. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/config.h"
 #include "base/log.h"
+#include "disk/disk_hardware.h"
 #include "disk/disk_san.h"
 #include "disk/lun.h"
-#include "disk/remote_int.h"
+#include "disk/san_compare.h"
 #include "vmdk/chain.h"
 
 /** A disk that is being opened. */
@@ -19,6 +26,8 @@ struct opening {
     const struct remote_request *request;
     struct hostview view;
     struct disk_san_parts parts;
+    struct vim_datastore *datastore;
+    char *snapshot;    /* that the disk is leased as of; NULL: the machine has none */
     uint64_t capacity; /* bytes, as the server has it; 0: not told */
 };
 
@@ -49,7 +58,7 @@ static VixError check_disk(struct opening *o, const struct vim_vm *vm, struct er
         return pass_over(o, VIX_E_NOT_SUPPORTED, err, "several machines write to it");
     }
     o->capacity = d->capacity;
-    return VIX_OK;
+    return disk_hardware_new(d, o->request->path, &o->parts.hardware, err);
 }
 
 /** A machine that runs writes to the first file of each of its disks, and to no other. */
@@ -79,6 +88,12 @@ static VixError check_machine_state(struct opening *o, const struct vim_vm *vm, 
     if (!is_off(vm) && o->r->snapshot == NULL) {
         return pass_over(o, VIX_E_NOT_SUPPORTED, err, "the machine is not off, and the connection names no snapshot");
     }
+    if (has_snapshot) {
+        o->snapshot = alloc_text(o->r->snapshot != NULL ? o->r->snapshot : vm->current_snapshot, err);
+        if (o->snapshot == NULL) {
+            return VIX_E_OUT_OF_MEMORY;
+        }
+    }
     return is_off(vm) ? VIX_OK : check_not_live(o, vm_ref, err);
 }
 
@@ -102,7 +117,7 @@ static VixError check_machine(struct opening *o, struct err *err)
     return code;
 }
 
-static VixError read_datastore(const struct opening *o, struct vim_datastore **ret_datastore, struct err *err)
+static VixError read_datastore(struct opening *o, struct err *err)
 {
     const char *path = o->request->path;
     CLEANUP_FREE char *name = alloc_text_n(path + 1, strcspn(path + 1, "]"), err);
@@ -112,14 +127,14 @@ static VixError read_datastore(const struct opening *o, struct vim_datastore **r
         return VIX_E_OUT_OF_MEMORY;
     }
     VixError code = vim_find_datastore(o->r->session, name, &moref, err);
-    return code == VIX_OK ? vim_read_datastore(o->r->session, moref, ret_datastore, err) : code;
+    return code == VIX_OK ? vim_read_datastore(o->r->session, moref, &o->datastore, err) : code;
 }
 
 /* ---- LUNs and volume ---- */
 
-static VixError open_volume(struct opening *o, const struct vim_datastore *d, struct err *err)
+static VixError open_luns(struct opening *o, struct err *err)
 {
-    struct vmfs_lun luns[VMFS_MAX_LUNS];
+    const struct vim_datastore *d = o->datastore;
     VixError code = VIX_OK;
 
     if (d->info_type == NULL || strcmp(d->info_type, "VmfsDatastoreInfo") != 0 || d->vmfs_uuid == NULL) {
@@ -132,13 +147,21 @@ static VixError open_volume(struct opening *o, const struct vim_datastore *d, st
         code = lun_open(&o->view, d->extents[i].disk, !o->request->read_only, &o->parts.luns[i], err);
         if (code == VIX_OK) {
             o->parts.lun_count++;
-            luns[i] = (struct vmfs_lun){.store = o->parts.luns[i], .partition = d->extents[i].partition};
         }
     }
-    if (code == VIX_OK) {
-        code = vmfs_open(luns, d->extent_count, &o->parts.volume, err);
+    return code;
+}
+
+static VixError open_volume(struct opening *o, struct err *err)
+{
+    struct vmfs_lun luns[VMFS_MAX_LUNS];
+
+    for (size_t i = 0; i < o->parts.lun_count; i++) {
+        luns[i] = (struct vmfs_lun){.store = o->parts.luns[i], .partition = o->datastore->extents[i].partition};
     }
-    if (code == VIX_OK && strcmp(vmfs_info(o->parts.volume)->uuid, d->vmfs_uuid) != 0) {
+    VixError code = vmfs_open(luns, o->parts.lun_count, &o->parts.volume, err);
+    if (code == VIX_OK && strcmp(vmfs_info(o->parts.volume)->uuid, o->datastore->vmfs_uuid) != 0) {
+        vmfs_close(TAKE_PTR(o->parts.volume));
         code = pass_over(o, VIX_E_NOT_SUPPORTED, err, "the volume on the LUNs is not the datastore's");
     }
     return code;
@@ -156,7 +179,7 @@ static VixError open_links(struct opening *o, bool writable, struct err *err)
         flags |= CHAIN_WRITE | CHAIN_KEEP_CID; /* the snapshot's files are made on this content ID */
     }
     CLEANUP_FREE char *path = alloc_printf(err, "/%s", file);
-    return path != NULL ? disk_open_chain(o->parts.fs, path, flags, NULL, &o->parts.chain, err) : VIX_E_OUT_OF_MEMORY;
+    return path != NULL ? disk_open_chain(o->parts.fs, path, flags, NULL, &o->parts.bytes, err) : VIX_E_OUT_OF_MEMORY;
 }
 
 /** Only a base disk of plain bytes is written: what grows, or lies on another link, is the hosts'. */
@@ -186,18 +209,18 @@ static VixError open_chain(struct opening *o, struct err *err)
         code = open_links(o, false, err);
     }
     if (code == VIX_OK && !o->request->read_only) {
-        code = check_base(o, disk_local_chain(o->parts.chain)->links[0], err);
+        code = check_base(o, disk_local_chain(o->parts.bytes)->links[0], err);
         if (code == VIX_OK) {
-            code = disk_close(o->parts.chain, err);
-            o->parts.chain = NULL;
+            code = disk_close(o->parts.bytes, err);
+            o->parts.bytes = NULL;
         }
         if (code == VIX_OK) {
             code = open_links(o, true, err);
         }
     }
-    if (code == VIX_OK && o->capacity != 0 && o->parts.chain->capacity * SECTOR_SIZE != o->capacity) {
+    if (code == VIX_OK && o->capacity != 0 && o->parts.bytes->capacity * SECTOR_SIZE != o->capacity) {
         code = err_set(err, VIX_E_DISK_INVALIDDISK, "%s: %s: %" PRIu64 " bytes on the LUN, the server says %" PRIu64,
-                       vim_peer(o->r->session), o->request->path, o->parts.chain->capacity * SECTOR_SIZE, o->capacity);
+                       vim_peer(o->r->session), o->request->path, o->parts.bytes->capacity * SECTOR_SIZE, o->capacity);
     }
     return code;
 }
@@ -262,13 +285,192 @@ static VixError check_link(const struct opening *o, const struct link *l, struct
 static VixError check_chain(const struct opening *o, struct err *err)
 {
     uint8_t sector[SECTOR_SIZE];
-    const struct chain *c = disk_local_chain(o->parts.chain);
+    const struct chain *c = disk_local_chain(o->parts.bytes);
     VixError code = VIX_OK;
 
     for (size_t i = 0; i < c->link_count && code == VIX_OK; i++) {
         code = check_link(o, c->links[i], err);
     }
-    return code == VIX_OK ? disk_read(o->parts.chain, 0, 1, sector, err) : code;
+    return code == VIX_OK ? disk_read(o->parts.bytes, 0, 1, sector, err) : code;
+}
+
+/** The disk by the volume alone. On failure nothing of it is left but the volume. */
+static VixError read_volume(struct opening *o, struct err *err)
+{
+    VixError code = open_chain(o, err);
+
+    if (code == VIX_OK) {
+        code = check_chain(o, err);
+    }
+    if (code != VIX_OK && o->parts.bytes != NULL) {
+        (void)disk_close(TAKE_PTR(o->parts.bytes), NULL);
+    }
+    return code;
+}
+
+/* ---- the lease ---- */
+
+/** Asks for it where the configuration says so. Without one the volume alone tells where the bytes are. */
+static void take_lease(struct opening *o)
+{
+    const char *names[VMFS_MAX_LUNS];
+    struct err err;
+
+    if (!config_bool(CONFIG_SAN_LEASE, false)) {
+        return;
+    }
+    if (o->snapshot == NULL || o->capacity == 0) {
+        log_news("%s: no lease is taken: the machine has no snapshot", o->request->path);
+        return;
+    }
+    for (size_t i = 0; i < o->parts.lun_count; i++) {
+        names[i] = o->datastore->extents[i].disk;
+    }
+    const struct lease_request q = {
+        .session = o->r->session,
+        .snapshot = o->snapshot,
+        .path = o->request->path,
+        .read_only = o->request->read_only,
+        .capacity = o->capacity,
+        .luns = o->parts.luns,
+        .names = names,
+        .lun_count = o->parts.lun_count,
+        .volume = o->parts.volume,
+    };
+    err_init(&err);
+    if (lease_take(&q, &o->parts.lease, &err) != VIX_OK) {
+        log_news("%s: no lease is held: %s", o->request->path, err.text);
+    }
+}
+
+/** Whether the lease has the same at the bytes of a run, which begins at disk_off. */
+static bool lease_agrees(const struct lease *l, const struct vmfs_run *run, uint64_t disk_off)
+{
+    for (uint64_t done = 0; done < run->len;) {
+        const struct vmfs_run *other = lease_run_at(l, disk_off + done);
+        uint64_t skip = disk_off + done - other->off;
+        if (other->kind != run->kind ||
+            (run->kind == VMFS_DATA && (other->lun != run->lun || other->lun_off + skip != run->lun_off + done))) {
+            return false;
+        }
+        done += other->len - skip;
+    }
+    return true;
+}
+
+static VixError compare_file(const struct opening *o, struct vmfs_file *f, const struct extent_line *line,
+                             uint64_t disk_off, struct err *err)
+{
+    uint64_t off = line->offset * SECTOR_SIZE, end = off + line->nsectors * SECTOR_SIZE;
+
+    for (uint64_t at = off; at < end;) {
+        struct vmfs_run run;
+        VixError code = vmfs_file_map(f, at, end - at, &run, err);
+        if (code != VIX_OK) {
+            return code;
+        }
+        if (!lease_agrees(o->parts.lease, &run, disk_off + (at - off))) {
+            return err_set(err, VIX_E_NOT_SUPPORTED,
+                           "%s: %s: not by SAN: the map of the host's lease is not that of the volume, within the "
+                           "%" PRIu64 " bytes at %" PRIu64,
+                           vim_peer(o->r->session), o->request->path, run.len, disk_off + (at - off));
+        }
+        at += run.len;
+    }
+    return VIX_OK;
+}
+
+/** Whether both say the same of a disk of one link of plain bytes. How a host flattens a chain is not known. */
+static VixError compare_maps(const struct opening *o, struct err *err)
+{
+    const struct chain *c = disk_local_chain(o->parts.bytes);
+    const struct link *l = c->links[0];
+    VixError code = VIX_OK;
+
+    for (size_t i = 0; i < l->extent_count; i++) {
+        if (c->link_count > 1 || l->extents[i].real_path == NULL ||
+            (l->desc->extents[i].type != EXTENT_VMFS && l->desc->extents[i].type != EXTENT_FLAT)) {
+            return VIX_OK;
+        }
+    }
+    for (size_t i = 0; i < l->extent_count && code == VIX_OK; i++) {
+        struct vmfs_file *f = NULL;
+        code = vmfs_file_open(o->parts.volume, l->extents[i].real_path, &f, err);
+        if (code == VIX_OK) {
+            code = compare_file(o, f, &l->desc->extents[i], l->extents[i].first_sector * SECTOR_SIZE, err);
+        }
+        vmfs_file_close(f);
+    }
+    if (code == VIX_OK) {
+        size_t count;
+        (void)lease_runs(o->parts.lease, &count);
+        log_news("%s: lease and volume agree in %zu runs", o->request->path, count);
+    }
+    return code;
+}
+
+static VixError check_lease_is_writable(const struct opening *o, struct err *err)
+{
+    size_t count;
+    const struct vmfs_run *runs = lease_runs(o->parts.lease, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].kind != VMFS_DATA || runs[i].shared) {
+            return err_set(err, VIX_E_FILE_READ_ONLY,
+                           "%s: %s: not by SAN: the host's lease does not let the %" PRIu64 " bytes at %" PRIu64
+                           " be written",
+                           vim_peer(o->r->session), o->request->path, runs[i].len, runs[i].off);
+        }
+    }
+    return VIX_OK;
+}
+
+/** What volume and lease make of the disk together. @code, *err: what the volume alone did. */
+static VixError join(struct opening *o, VixError code, struct err *err)
+{
+    if (o->parts.lease == NULL || code == VIX_E_OUT_OF_MEMORY) {
+        return code;
+    }
+    if (code == VIX_OK) {
+        code = compare_maps(o, err);
+        return code == VIX_OK && !o->request->read_only ? check_lease_is_writable(o, err) : code;
+    }
+    if (!o->request->read_only) {
+        return code;
+    }
+    log_news("%s: read by the lease alone: %s", o->request->path, err->text);
+    return disk_lease_new(o->parts.lease, &o->parts.bytes, err);
+}
+
+/* ---- against NFC ---- */
+
+/** A disk by the lease alone has to be compared, so has one that is to be written; others are read where the host gives
+ * nothing to compare them with. */
+static VixError check_bytes(struct opening *o, bool by_lease, struct err *err)
+{
+    struct err why;
+
+    if (!by_lease && !config_bool(CONFIG_SAN_CHECK, true)) {
+        return VIX_OK;
+    }
+    err_init(&why);
+    switch (san_compare(o->r, o->request, o->parts.bytes, &why)) {
+    case SAN_EQUAL:
+        return VIX_OK;
+    case SAN_DIFFERENT:
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: %s: not by SAN: %s", vim_peer(o->r->session), o->request->path,
+                       why.text);
+    case SAN_NOT_COMPARED:
+    default:
+        break;
+    }
+    if (by_lease || !o->request->read_only) {
+        return err_set(err, by_lease ? VIX_E_NOT_SUPPORTED : VIX_E_FILE_READ_ONLY,
+                       "%s: %s: not by SAN: its bytes cannot be compared with the host's: %s", vim_peer(o->r->session),
+                       o->request->path, why.text);
+    }
+    log_news("%s: read by SAN, not compared with the host's bytes: %s", o->request->path, why.text);
+    return VIX_OK;
 }
 
 /* ---- all of it ---- */
@@ -278,25 +480,29 @@ static void san_closed(void *ctx, struct disk *d)
     remote_forget_disk(ctx, d, 0, 0);
 }
 
+static VixError open_disk(struct opening *o, struct err *err)
+{
+    VixError code = open_volume(o, err);
+
+    take_lease(o);
+    if (code == VIX_OK) {
+        code = read_volume(o, err);
+    }
+    code = join(o, code, err);
+    return code == VIX_OK ? check_bytes(o, disk_local_chain(o->parts.bytes) == NULL, err) : code;
+}
+
 static VixError open_parts(struct opening *o, struct err *err)
 {
-    struct vim_datastore *d = NULL;
-
     VixError code = check_machine(o, err);
+
     if (code == VIX_OK) {
-        code = read_datastore(o, &d, err);
+        code = read_datastore(o, err);
     }
     if (code == VIX_OK) {
-        code = open_volume(o, d, err);
+        code = open_luns(o, err);
     }
-    if (code == VIX_OK) {
-        code = open_chain(o, err);
-    }
-    if (code == VIX_OK) {
-        code = check_chain(o, err);
-    }
-    vim_datastore_free(d);
-    return code;
+    return code == VIX_OK ? open_disk(o, err) : code;
 }
 
 /** What LUNs and volumes say of a failure knows of no server. */
@@ -307,6 +513,13 @@ static void begin_with_server(const struct opening *o, struct err *err)
     if (err != NULL && strncmp(err->text, peer, strlen(peer)) != 0) {
         err_prefix(err, "%s: %s: not by SAN: ", peer, o->request->path);
     }
+}
+
+/** For the log. */
+static const char *how_read(const struct opening *o)
+{
+    static const char *const how[] = {"by the volume", "by the volume and a lease", "by the lease"};
+    return how[o->parts.lease == NULL ? 0 : disk_local_chain(o->parts.bytes) != NULL ? 1 : 2];
 }
 
 VixError remote_open_san(struct remote *r, const struct remote_request *request, struct disk **ret_disk,
@@ -324,13 +537,14 @@ VixError remote_open_san(struct remote *r, const struct remote_request *request,
     if (code == VIX_OK) {
         code = disk_san_new(request->path, &o.parts, san_closed, r, ret_disk, err);
     }
+    vim_datastore_free(o.datastore);
+    free(o.snapshot);
     if (code != VIX_OK) {
         (void)disk_san_parts_free(&o.parts, NULL);
         begin_with_server(&o, err);
         return code;
     }
-    log_news("%s: %s: by SAN, %zu LUNs, VMFS %" PRIu32 " %s, for %s", vim_peer(r->session), request->path,
-             o.parts.lun_count, vmfs_info(o.parts.volume)->major, vmfs_info(o.parts.volume)->uuid,
-             request->read_only ? "reading" : "writing");
+    log_news("%s: %s: by SAN, %zu LUNs, %s, for %s", vim_peer(r->session), request->path, o.parts.lun_count,
+             how_read(&o), request->read_only ? "reading" : "writing");
     return VIX_OK;
 }

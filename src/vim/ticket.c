@@ -25,16 +25,16 @@ static const struct ticket_row ticket_table[] = {
 
 /* ---- the service ---- */
 
-/* Its reference by the internal content; NULL in *ret_service if the server does not tell it. */
-static VixError ask_for_service(struct vim_session *s, char **ret_service, struct err *err)
+VixError vim_internal_service(struct vim_session *s, const char *member, char **ret_service, struct err *err)
 {
     struct vim_reply reply;
     struct vim_call call = vim_call_begin("RetrieveInternalContent", "ServiceInstance", "ServiceInstance");
     VixError code = vim_call_do(s, &call, &reply, err);
     bool answered = reply.doc != NULL;
 
-    if (code == VIX_OK && !vim_copy_text(xml_text(reply.response, "returnval/nfcService"), ret_service, err)) {
-        code = VIX_E_OUT_OF_MEMORY;
+    if (code == VIX_OK) {
+        const char *service = xml_text(xml_child(reply.response, "returnval"), member);
+        code = vim_copy_text(service, ret_service, err) ? VIX_OK : VIX_E_OUT_OF_MEMORY;
     } else if (answered && strcmp(reply.fault_type, "NotAuthenticated") != 0) {
         code = VIX_OK; /* a server that does not know the call may have the service all the same */
     }
@@ -54,7 +54,7 @@ static VixError nfc_service(struct vim_session *s, char **ret_service, struct er
         *ret_service = service;
         return good ? VIX_OK : VIX_E_OUT_OF_MEMORY;
     }
-    VixError code = ask_for_service(s, &service, err);
+    VixError code = vim_internal_service(s, "nfcService", &service, err);
     if (code != VIX_OK) {
         return code;
     }

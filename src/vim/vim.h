@@ -160,6 +160,44 @@ VixError vim_host_has_datastore(struct vim_session *s, const char *host, const c
 /** The type of a datastore, "VMFS", "vsan"; NULL in *ret_type if the server does not tell. */
 VixError vim_datastore_type(struct vim_session *s, const char *datastore, char **ret_type, struct err *err);
 
+/* ---- the disk lease (lease.c): where a host says that the blocks of a disk are ---- */
+
+#define VIM_LEASE_EXTENTS_MAX (1u << 20)
+
+/** A LUN or a volume that blocks are on. */
+struct vim_lease_element {
+    char *name;     /* as the host writes it */
+    bool is_volume; /* of VMFS; else a LUN */
+};
+/** Blocks that follow each other, in the host's units (disk/lease.c knows what these are). */
+struct vim_lease_extent {
+    uint64_t start, length; /* in the disk; length > 0 */
+    uint64_t physical;      /* on the element */
+    uint32_t element;       /* index */
+    bool read_only, to_be_zeroed;
+};
+struct vim_lease {
+    char *moref;
+    const char *name_space;               /* of its calls; static */
+    uint64_t timeout_s;                   /* for which it is given; 0: not told */
+    uint64_t size;                        /* of the disk, in units */
+    uint64_t granularity, min_block_size; /* 0: not told */
+    char **keys, **values;                /* of the disk database */
+    size_t key_count;
+    struct vim_lease_element *elements;
+    size_t element_count;
+    struct vim_lease_extent *extents; /* by start, none over another; what none has is not allocated */
+    size_t extent_count;
+};
+/** Takes the lease of a disk as of a snapshot (bare reference), and reads its whole map. The lease is the caller's
+ * until vim_lease_release. VIX_E_INVALID_XML for a map that contradicts itself; codes of faults. */
+VixError vim_lease_take(struct vim_session *s, const char *snapshot, const char *path, bool read_only,
+                        struct vim_lease **ret_lease, struct err *err);
+/** Asks for as much time again. */
+VixError vim_lease_renew(struct vim_session *s, const struct vim_lease *lease, struct err *err);
+/** Gives a lease back, and frees it, also on failure. NULL is harmless. */
+VixError vim_lease_release(struct vim_session *s, struct vim_lease *lease, struct err *err);
+
 /** How long a change of a machine's hardware waits for another one to end. */
 #define VIM_BUSY_MS 60000u
 

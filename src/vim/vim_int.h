@@ -113,6 +113,10 @@ const char *vim_property_missing(const struct xml_node *object, const char *path
  * result goes, the caller's; NULL there if it has none. */
 VixError vim_call_task(struct vim_session *s, struct vim_call *call, char **ret_result, struct err *err);
 
+/** The reference of a service that only the internal content names, "nfcService" (ticket.c); NULL in *ret_service if
+ * the server does not tell it. */
+VixError vim_internal_service(struct vim_session *s, const char *member, char **ret_service, struct err *err);
+
 /** Fills vm from an <objects> element (vm.c). */
 VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct err *err);
 void vim_vm_clear(struct vim_vm *vm);

@@ -43,6 +43,11 @@ VixError vmfs_open(const struct vmfs_lun *luns, size_t count, struct vmfs **ret_
 void vmfs_close(struct vmfs *v);
 const struct vmfs_info *vmfs_info(const struct vmfs *v);
 
+/** Where a place of the volume is: index of the LUN, byte from its beginning; cuts *len at the end of what is together.
+ * Beyond the volume: VIX_E_DISK_INVALIDDISK, says that @what leads there. */
+VixError vmfs_locate(const struct vmfs *v, uint64_t off, uint64_t *len, const char *what, size_t *ret_lun,
+                     uint64_t *ret_lun_off, struct err *err);
+
 /** What stands at a place of a file. */
 enum vmfs_kind {
     VMFS_DATA,

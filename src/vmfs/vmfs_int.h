@@ -119,9 +119,6 @@ VixError vmfs_assemble(struct vmfs *v, const struct vmfs_lun *luns, size_t count
 
 /* ---- vmfs_volume.c ---- */
 
-/** Where a place of the volume is: cuts *len at the end of its segment. Beyond the volume: corrupt, says @what. */
-VixError vmfs_locate(const struct vmfs *v, uint64_t off, uint64_t *len, const char *what, size_t *ret_lun,
-                     uint64_t *ret_lun_off, struct err *err);
 /** Reads from the volume. */
 VixError vmfs_volume_read(const struct vmfs *v, void *buf, uint64_t len, uint64_t off, const char *what,
                           struct err *err);

@@ -30,6 +30,7 @@ import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape
 
 import host_disks
+import host_lease
 import nfc
 
 # What releases of ESXi do: words of the banner, version of the library, VERSION known at all.
@@ -437,7 +438,7 @@ def reference(name, kind, value):
     return '<%s type="%s">%s</%s>' % (name, kind, escape(value), name)
 
 
-class Soap(host_disks.Disks, http.server.BaseHTTPRequestHandler):
+class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # headers and body are written one after the other
     timeout = 30
@@ -547,8 +548,9 @@ class Soap(host_disks.Disks, http.server.BaseHTTPRequestHandler):
         return "<returnval>true</returnval>"
 
     def call_RetrieveInternalContent(self, call):
-        return "<returnval>%s%s</returnval>" % (
-            reference("llProvisioningManager", "HostLowLevelProvisioningManager", "llprov"),
+        manager = reference("diskManager", "HostDiskManager", "ha-disk-manager") if self.server.host.leases else ""
+        return "<returnval>%s%s%s</returnval>" % (
+            manager, reference("llProvisioningManager", "HostLowLevelProvisioningManager", "llprov"),
             reference("nfcService", "NfcService", self.server.host.nfc_service))
 
     def call_FindByInventoryPath(self, call):
@@ -699,6 +701,7 @@ class Host:
         self.shuffle = False
         self.memory = 0  # reads of more bytes are refused
         self.cut_at = None
+        self.leases = None  # host_lease.Leases
         self.refusals = {}  # by method and a path that it names (None: any), the fault
         with self.lock:
             self.sessions, self.transcript = [], []

@@ -1,0 +1,5 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The library, leases of disks by SAN, and what is compared with NFC. VIXDISK names the command of the build under test.
+here=$(dirname "$0")
+exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$here/../lib" /usr/bin/python3 "$here/san_lease.py"
