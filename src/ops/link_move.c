@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "ops/link_files.h"
 #include "vmdk/create.h"
+#include "vmdk/descriptor_area.h"
 
 #define VMDK_SUFFIX ".vmdk"
 
@@ -318,19 +319,12 @@ static VixError write_embedded(struct move_plan *p, bool must, struct err *err)
                               len, lf->desc_max)
                     : VIX_OK;
     }
-    CLEANUP_FREE char *area = alloc_zero(lf->desc_max, err);
-    if (area == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    memcpy(area, text, len);
+    struct descriptor_area area = {.off = lf->desc_off, .max = lf->desc_max};
     code = p->fs->ops->open(p->fs, lf->path, STORE_WRITE | STORE_LOCK, &s, err);
     if (code != VIX_OK) {
         return code;
     }
-    code = store_write(s, area, lf->desc_max, lf->desc_off, err);
-    if (code == VIX_OK) {
-        code = s->ops->flush(s, err);
-    }
+    code = descriptor_area_save(s, NULL, &area, text, len, err);
     store_close(s);
     return code;
 }

@@ -129,6 +129,12 @@ VixError extent_sesparse_open(const struct extent_open_params *p, struct extent 
  * VIX_E_NOT_SUPPORTED where x is open for writing. */
 VixError extent_stream_record_bytes(const struct extent *x, uint64_t file_off, uint64_t *ret_bytes, struct err *err);
 
+/** Whether it is a hosted sparse extent (extent_sparse_open). */
+bool extent_is_sparse(const struct extent *x);
+
+/** Makes the header of an open hosted sparse extent name another place of its descriptor, and flushes. Any thread. */
+VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err);
+
 /* One maker per type that can be created: fills an empty, new file (length 0) so that it opens as an empty extent. */
 
 /** KDMV extent in the canonical layout (grain 128 sectors, 512 entries): directories, tables as holes, descriptor text

@@ -272,6 +272,11 @@ static const struct grain_format sparse_format = {
     .write_tables = sparse_write_tables,
 };
 
+bool extent_is_sparse(const struct extent *x)
+{
+    return x->ops == &sparse_ops;
+}
+
 static const struct extent_ops sparse_ops = {
     .name = "SPARSE",
     .map = grain_map,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* link_save.c - changes the descriptor of an open link on stable storage. A content ID of eight digits is overwritten
- * where it stands; everything else is written as a whole: an embedded descriptor in its area, a text file as a new file
- * that is renamed over the old one. Whoever calls holds meta_lock, or takes it here. */
+ * where it stands; everything else is written as a whole: an embedded descriptor by descriptor_area.c, a text file as
+ * a new file that is renamed over the old one. Whoever calls holds meta_lock, or takes it here. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "vmdk/create.h"
+#include "vmdk/descriptor_area.h"
 #include "vmdk/link.h"
 
 #define CID_DIGITS 8u
@@ -19,20 +20,20 @@
 
 /* ---- the whole descriptor ---- */
 
-static VixError save_embedded(const struct link *l, const char *text, size_t len, struct err *err)
+static VixError save_embedded(struct link *l, const char *text, size_t len, struct err *err)
 {
-    if (len + 1 > l->desc_max) {
-        return err_set(err, VIX_E_DISK_INVAL,
-                       "%s: the changed descriptor has %zu bytes, its place in the file holds %" PRIu64, l->path, len,
-                       l->desc_max - 1);
+    struct descriptor_area area = {.off = l->desc_off, .max = l->desc_max};
+    struct extent *x = NULL;
+
+    for (size_t i = 0; l->self_extent && l->extents != NULL && i < l->desc->extent_count; i++) {
+        if (l->extents[i].x != NULL && l->extents[i].x->store == l->store) {
+            x = l->extents[i].x;
+        }
     }
-    CLEANUP_FREE char *area = alloc_zero((size_t)l->desc_max, err);
-    if (area == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    memcpy(area, text, len);
-    VixError code = store_write(l->store, area, l->desc_max, l->desc_off, err);
-    return code == VIX_OK ? l->store->ops->flush(l->store, err) : code;
+    VixError code = descriptor_area_save(l->store, x, &area, text, len, err);
+    l->desc_off = area.off;
+    l->desc_max = area.max;
+    return code;
 }
 
 VixError link_create_temp(const struct link *l, const char *beside, uint32_t mode, char **ret_path,

@@ -213,6 +213,12 @@ void sparse_header_encode(const struct sparse_header *h, uint8_t sector[512])
     put_le16(sector + OFF_COMPRESS, h->compress_algorithm);
 }
 
+void sparse_header_set_descriptor(uint8_t sector[512], uint64_t first, uint64_t nsectors)
+{
+    put_le64(sector + OFF_DESCRIPTOR, first);
+    put_le64(sector + OFF_DESCRIPTOR_SIZE, nsectors);
+}
+
 void sparse_header_canonical(uint64_t capacity, bool embedded_descriptor, struct sparse_header *ret_h)
 {
     struct sparse_header h = {

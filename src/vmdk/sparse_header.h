@@ -53,6 +53,9 @@ VixError sparse_header_parse(const uint8_t sector[512], const char *name, struct
 /** Encodes; padding is zero, the newline bytes are set when KDMV_FLAG_NEWLINES is. */
 void sparse_header_encode(const struct sparse_header *h, uint8_t sector[512]);
 
+/** Changes the place of the descriptor in an encoded header. */
+void sparse_header_set_descriptor(uint8_t sector[512], uint64_t first, uint64_t nsectors);
+
 /** The header of the canonical layout of a new uncompressed extent. */
 void sparse_header_canonical(uint64_t capacity, bool embedded_descriptor, struct sparse_header *ret_h);
 

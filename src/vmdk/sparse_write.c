@@ -18,6 +18,17 @@ VixError sparse_write_unclean_locked(struct grain_extent *g, bool unclean, struc
     return e == VIX_OK ? store->ops->flush(store, err) : e;
 }
 
+VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    struct grain_extent *g = grain_extent_of(x);
+    struct sparse_extent *s = sparse_of(g);
+    SCOPED_LOCK(&g->lock);
+
+    sparse_header_set_descriptor(s->header_sector, sector, nsectors);
+    VixError e = store_write(x->store, s->header_sector, SECTOR_SIZE, 0, err);
+    return e == VIX_OK ? x->store->ops->flush(x->store, err) : e;
+}
+
 /* ---- tables that do not exist yet ---- */
 
 static bool has_tables(struct sparse_extent *s, uint64_t gt)

@@ -358,7 +358,7 @@ static void check_crashes(const struct subject *s)
     }
     assert_int_equal(code, VIX_OK);
     size_t events = store_fault_events(fault);
-    assert_true(events > 3);
+    assert_true(events > 1);
     for (size_t n = 0; n <= events; n++) {
         for (unsigned w = 0; w < WAYS; w++) {
             check_crash(s, fault, start, n, w);
@@ -853,7 +853,9 @@ static const struct subject reparents[] = {
 static void crash_while_reparenting(void **state)
 {
     (void)state;
-    check_crashes(&reparents[0]);
+    for (size_t i = 0; i < sizeof reparents / sizeof reparents[0]; i++) {
+        check_crashes(&reparents[i]);
+    }
 }
 
 static void fail_while_reparenting(void **state)
