@@ -9,8 +9,9 @@
 #   make soak            [KILLS=200] kill the command at random moments; fail every call; lose the power at every moment
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
-#   make curve           how times grow with capacity and grains; draws bench/curve.svg
+#   make curve pictures           how times grow with capacity and grains; draws bench/curve.svg
 #   make tree            the tree that travels, vmware-vix-disklib-distrib, as a folder and a tarball in build/dist
+#   make pictures        draws docs/pictures anew: a chain, and the bars of the table in bench/README.md
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
@@ -72,6 +73,9 @@ curve: bench-build
 tree:
 	@scripts/setup tree
 	@scripts/make-tree
+
+pictures: build
+	@scripts/make-pictures $(B)/tool/vixdisk
 
 install: $(B)/build.ninja
 	meson configure $(B) -Dprefix=$(abspath $(PREFIX))

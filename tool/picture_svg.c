@@ -18,7 +18,7 @@
 #define LINE 24u       /* of the legend */
 #define LABEL_EVERY 40 /* at least so far apart are the offsets of rows */
 #define LINES_FROM 6   /* cells of that width are told apart by lines */
-#define TITLE_COLUMNS 72u
+#define TITLE_COLUMNS 100u
 #define NAME_COLUMNS 34u
 #define LINK_KINDS 8u
 
@@ -51,14 +51,15 @@ void picture_write_style(FILE *to)
     static const char *const lines[] = {
         ".map{font:13px/1.4 system-ui,-apple-system,'Segoe UI',sans-serif;--bg:#fff;--fg:#1f2328;--dim:#57606a;"
         "--h:#eaeef2;--z:#d4a72c;--a1:#a5c8f8;--a2:#639fee;--a3:#2f6fd0;--a4:#0a3f8f;--x:#c2410c;--k:#8fa3b8;"
-        "--l0:#c2410c;--l1:#b7860b;--l2:#2f855a;--l3:#2b8fc4;--l4:#3f51b5;--l5:#a8509f;--l6:#7a5c43;--l7:#5b6670;"
+        "--l0:#c2410c;--l1:#8245b0;--l2:#2f855a;--l3:#2b8fc4;--l4:#3f51b5;--l5:#94700a;--l6:#7a5c43;--l7:#5b6670;"
         "--r1:#a8ddb5;--r2:#5fb6a8;--r3:#3a8fb7;--r4:#7b5ea7;--r5:#b5304f}",
         "@media(prefers-color-scheme:dark){.map{--bg:#0d1117;--fg:#e6edf3;--dim:#9da7b3;"
         "--h:#21262d;--z:#8a6d1d;--a1:#24579f;--a2:#2f74d0;--a3:#62a6ff;--a4:#c3e0ff;--x:#ff8a4c;--k:#4d6075;"
-        "--l0:#ff8a4c;--l1:#dcab2f;--l2:#4fb783;--l3:#56b4e9;--l4:#7f8ff0;--l5:#d584cc;--l6:#b08c6d;--l7:#8b98a5;"
+        "--l0:#ff8a4c;--l1:#c795f0;--l2:#4fb783;--l3:#56b4e9;--l4:#7f8ff0;--l5:#c9b458;--l6:#b08c6d;--l7:#8b98a5;"
         "--r1:#1d5c3c;--r2:#2b8c7f;--r3:#4aa3d4;--r4:#a58ad6;--r5:#ff6f91}}",
-        ".map .bg{fill:var(--bg)}.map text{fill:var(--fg)}.map .dim{fill:var(--dim)}.map .t{font-weight:600;"
-        "font-size:16px}.map .m{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,monospace;font-size:12px}"
+        ".map .bg{fill:var(--bg)}.map text{fill:var(--fg)}.map .dim{fill:var(--dim)}.map "
+        ".m{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,monospace;font-size:12px}.map "
+        ".t{font-weight:600;font-size:15px}"
         ".map .n{font-variant-numeric:tabular-nums}.map .e{text-anchor:end}"
         ".map .f{fill:none;stroke:var(--dim)}.map .g{stroke:var(--bg);pointer-events:none}"
         ".map .s{stroke:var(--dim);stroke-width:.5}.map path{shape-rendering:crispEdges}"
@@ -371,7 +372,7 @@ static void write_head(const struct drawing *d)
     char length[HUMAN_BYTES_MAX];
     char data[HUMAN_BYTES_MAX];
     char cell[HUMAN_BYTES_MAX];
-    fprintf(d->to, "<text class=\"t\" x=\"%u\" y=\"28\">", MARGIN);
+    fprintf(d->to, "<text class=\"t m\" x=\"%u\" y=\"28\">", MARGIN);
     markup_short(d->to, p->name, TITLE_COLUMNS);
     fprintf(d->to, "</text>\n<text class=\"dim n\" x=\"%u\" y=\"50\">%s · %s%s · %s of data, %.1f%%", MARGIN,
             subjects[p->color], human_bytes(p->length, length), p->start != 0 ? " of the disk" : "",
