@@ -15,6 +15,7 @@ extern const struct command command_create;
 extern const struct command command_defrag;
 extern const struct command command_errors;
 extern const struct command command_grow;
+extern const struct command command_hash;
 extern const struct command command_help;
 extern const struct command command_info;
 extern const struct command command_ls;

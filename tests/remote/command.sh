@@ -85,6 +85,8 @@ grown() {
     remote grow -q --size 64M "$there/nbd-zlib.vmdk" && remote info --json "$there/nbd-zlib.vmdk" | grep -q 67108864
 }
 try "a disk grows" grown
+hashes() { [ "$(remote hash --json "$there/nbd-none.vmdk" | grep '"digest"')" = "$("$VIXDISK" hash --json "$files/nbd-none.vmdk" | grep '"digest"')" ]; }
+try "its digest is that of the file on the host" hashes
 # A disk of the host as files. Where FUSE is not, tests/cli/mount.sh says so.
 mounted() { # options of mount...
     local i
