@@ -100,12 +100,25 @@ VixError changes_tell(const struct change_source *source, const char *id, uint64
     return code == VIX_OK ? changes_above(source, depth, start, end, func, ctx) : code;
 }
 
-bool changes_same_row(const char *a, const char *b)
+static bool follows(const char *id, const char *now)
 {
-    const char *slash_a = strrchr(a, '/');
-    const char *slash_b = strrchr(b, '/');
-    size_t len = slash_a != NULL ? (size_t)(slash_a - a) : 0;
-    return slash_a != NULL && slash_b != NULL && len == (size_t)(slash_b - b) && memcmp(a, b, len) == 0;
+    const char *slash_id = strrchr(id, '/');
+    const char *slash_now = strrchr(now, '/');
+    size_t len = slash_id != NULL ? (size_t)(slash_id - id) : 0;
+    return slash_id != NULL && slash_now != NULL && len == (size_t)(slash_now - now) && memcmp(id, now, len) == 0 &&
+           strtoull(slash_id + 1, NULL, 10) <= strtoull(slash_now + 1, NULL, 10);
+}
+
+VixError changes_includes(const struct change_source *source, const char *now, const char *id, bool *ret_includes)
+{
+    int depth;
+    if (source->server != NULL) {
+        *ret_includes = follows(id, now);
+        return VIX_OK;
+    }
+    VixError code = depth_of(source->disk, id, &depth);
+    *ret_includes = code == VIX_OK;
+    return code == VIX_E_DISK_CID_MISMATCH ? VIX_OK : code;
 }
 
 const VixDiskLibExt_VmDisk *changes_find_disk(const VixDiskLibExt_Vm *vm, const char *file)

@@ -31,9 +31,11 @@ VixError changes_above(const struct change_source *source, int depth, uint64_t s
 /** The change ID of an open local VMDK; *ret_id NULL for a raw image. */
 VixError changes_local_id(VixDiskLibHandle disk, char **ret_id);
 
-/** Whether two IDs are of one row, so that changes since the first can be asked for when the second is now: the part of
- * a server's before the last slash names the tracking, which may have begun anew. */
-bool changes_same_row(const char *a, const char *b);
+/** Whether the disk has once been what an ID is of, and has not gone back to a time before it since: so that the
+ * changes since then, and since any time before, have those in them that came up to then. @now its ID now. Of a
+ * server's IDs the part before the last slash names the tracking, which may have begun anew, and the number behind it
+ * grows. */
+VixError changes_includes(const struct change_source *source, const char *now, const char *id, bool *ret_includes);
 
 /** The disk of a machine that has a file among those of its chain; NULL. */
 const VixDiskLibExt_VmDisk *changes_find_disk(const VixDiskLibExt_Vm *vm, const char *file);

@@ -190,6 +190,9 @@ void cli_end(struct cli *cli);
  * VIXDISKLIB_FLAG_OPEN_ bits. */
 int open_disk(struct cli *cli, const char *path, enum disk_format format, uint32 flags, VixDiskLibHandle *ret_disk);
 
+/** Whether a new file of that name is to be a raw image. */
+bool is_raw_name(const char *path);
+
 /** Capacity in bytes. Reports as open_disk. */
 int disk_bytes(struct cli *cli, const char *path, VixDiskLibHandle disk, uint64_t *ret_bytes);
 
@@ -213,6 +216,10 @@ const char *server_snapshot(const struct cli *cli);
 
 /** cli_start, and the connection to the server, unless they are there. Returns as cli_start. */
 int cli_connect_server(struct cli *cli);
+
+/** One more connection to the server that cli_connect_server has connected to, for reading disks as of a snapshot
+ * (NULL: as of now); the caller ends it. */
+VixError cli_connect_snapshot(const struct cli *cli, const char *snapshot, VixDiskLibConnection *ret_connection);
 
 /** The connection that a path belongs to. Returns as cli_start. */
 int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection);

@@ -28,6 +28,7 @@ extern const struct command command_rename;
 extern const struct command command_rm;
 extern const struct command command_shrink;
 extern const struct command command_snapshot;
+extern const struct command command_sync;
 extern const struct command command_thumbprint;
 extern const struct command command_transports;
 extern const struct command command_write;

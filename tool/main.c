@@ -7,15 +7,13 @@
 #include "commands.h"
 
 const struct command *const commands[] = {
-    &command_create,  &command_info,       &command_map,
-    &command_read,    &command_write,      &command_convert,
-    &command_check,   &command_compare,    &command_hash,
-    &command_changes, &command_meta,       &command_snapshot,
-    &command_commit,  &command_grow,       &command_shrink,
-    &command_defrag,  &command_rename,     &command_rm,
-    &command_measure, &command_bench,      &command_ls,
-    &command_mount,   &command_thumbprint, &command_transports,
-    &command_errors,  &command_help,       NULL,
+    &command_create,     &command_info,    &command_map,   &command_read,
+    &command_write,      &command_convert, &command_check, &command_compare,
+    &command_hash,       &command_changes, &command_sync,  &command_meta,
+    &command_snapshot,   &command_commit,  &command_grow,  &command_shrink,
+    &command_defrag,     &command_rename,  &command_rm,    &command_measure,
+    &command_bench,      &command_ls,      &command_mount, &command_thumbprint,
+    &command_transports, &command_errors,  &command_help,  NULL,
 };
 
 static int print_version(void)

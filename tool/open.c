@@ -77,8 +77,7 @@ void cli_end(struct cli *cli)
     }
 }
 
-/** Whether a name ends as raw images are called. */
-static bool has_raw_name(const char *path)
+bool is_raw_name(const char *path)
 {
     static const char *const ends[] = {".raw", ".img", ".iso", ".bin"};
     size_t len = strlen(path);
@@ -123,7 +122,7 @@ static int decide_format(struct cli *cli, const char *path, enum disk_format *fo
     if (*format != FORMAT_AUTO) {
         return -1;
     }
-    if (!has_raw_name(path) && !is_block_device(path)) {
+    if (!is_raw_name(path) && !is_block_device(path)) {
         return -1;
     }
     if (has_vmdk_bytes(path)) {

@@ -364,6 +364,18 @@ int cli_connect_server(struct cli *cli)
     return status;
 }
 
+VixError cli_connect_snapshot(const struct cli *cli, const char *snapshot, VixDiskLibConnection *ret_connection)
+{
+    VixDiskLibConnectParams *params = NULL;
+    VixError code = VixDiskLib_GetConnectParams(cli->server, &params);
+    if (code == VIX_OK) {
+        code = VixDiskLib_ConnectEx(params, TRUE, snapshot,
+                                    option_or(cli->common.remote.transport, "VIXDISK_TRANSPORT"), ret_connection);
+    }
+    VixDiskLib_FreeConnectParams(params);
+    return code;
+}
+
 int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection)
 {
     bool remote = is_remote_path(cli, path);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "whole_file.h"
 
 #define STATE_VERSION 1
 #define STATE_BYTES_MAX ((size_t)1 << 20)
@@ -20,6 +21,7 @@ void sync_state_clear(struct sync_state *state)
     free(state->vm);
     free(state->disk_uuid);
     free(state->snapshot_time);
+    free(state->copying);
     for (size_t i = 0; i < state->part_count; i++) {
         free(state->parts[i].change_id);
     }
@@ -125,11 +127,10 @@ static bool read_object(struct json_object *object, struct sync_state *state)
     struct json_object *complete = NULL;
     uint64_t version = 0;
     uint64_t key = 0;
-    uint64_t cid = 0;
     if (!json_object_is_type(object, json_type_object) || !get_number(object, "version", &version) ||
         version != STATE_VERSION || !get_number(object, "capacity", &state->capacity) || state->capacity == 0 ||
         !json_object_object_get_ex(object, "complete", &complete) || !get_copy(object, "path", &state->source) ||
-        state->source == NULL || !get_copy(object, "vm", &state->vm) ||
+        state->source == NULL || !get_copy(object, "vm", &state->vm) || !get_copy(object, "copying", &state->copying) ||
         !get_copy(object, "disk-uuid", &state->disk_uuid) ||
         !get_copy(object, "snapshot-time", &state->snapshot_time)) {
         return false;
@@ -140,9 +141,7 @@ static bool read_object(struct json_object *object, struct sync_state *state)
     (void)get_number(object, "target-device", &state->target_device);
     (void)get_number(object, "target-inode", &state->target_inode);
     (void)get_number(object, "target-mtime", &state->target_mtime);
-    (void)get_number(object, "target-content-id", &cid);
     state->device_key = (int32_t)key;
-    state->target_cid = (uint32_t)cid;
     return read_parts(object, state);
 }
 
@@ -194,6 +193,7 @@ static struct json_object *state_json(const struct sync_state *state)
     add_text(object, "disk-uuid", state->disk_uuid);
     json_add_number(object, "capacity", state->capacity);
     add_text(object, "change-id", state->complete ? state->parts[0].change_id : NULL);
+    add_text(object, "copying", state->complete ? NULL : state->copying);
     add_text(object, "snapshot-time", state->snapshot_time);
     json_add_number(object, "bytes-copied", state->bytes_copied);
     for (size_t i = 0; i < state->part_count; i++) {
@@ -206,57 +206,19 @@ static struct json_object *state_json(const struct sync_state *state)
     json_add_number(object, "target-device", state->target_device);
     json_add_number(object, "target-inode", state->target_inode);
     json_add_number(object, "target-mtime", state->target_mtime);
-    json_add_number(object, "target-content-id", state->target_cid);
     return object;
-}
-
-/** Writes a new file, makes sure of it, lets it take the name, and makes sure of that. 0 or an errno. */
-static int replace_file(const char *path, const char *text)
-{
-    char *temporary = NULL;
-    int errnum = 0;
-    if (asprintf(&temporary, "%s.tmp-XXXXXX", path) < 0) {
-        return ENOMEM;
-    }
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        errnum = errno;
-        free(temporary);
-        return errnum;
-    }
-    size_t len = strlen(text);
-    for (size_t done = 0; done < len && errnum == 0;) {
-        ssize_t n = write(fd, text + done, len - done);
-        errnum = n < 0 && errno != EINTR ? errno : 0;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    if (errnum == 0 && (fsync(fd) != 0 || rename(temporary, path) != 0)) {
-        errnum = errno;
-    }
-    close(fd);
-    if (errnum != 0) {
-        unlink(temporary);
-        free(temporary);
-        return errnum;
-    }
-    char *slash = strrchr(temporary, '/');
-    if (slash != NULL) {
-        slash[slash == temporary ? 1 : 0] = '\0';
-    }
-    int folder = open(slash != NULL ? temporary : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    errnum = folder < 0 || (fsync(folder) != 0 && errno != EINVAL) ? errno : 0;
-    if (folder >= 0) {
-        close(folder);
-    }
-    free(temporary);
-    return errnum;
 }
 
 int sync_state_write(struct cli *cli, const char *path, const struct sync_state *state)
 {
+    struct whole_file file = {0};
+    int status = whole_file_open(cli, path, &file);
+    if (status != STATUS_DONE) {
+        return status;
+    }
     struct json_object *object = state_json(state);
-    int errnum = replace_file(
-        path, json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+    fprintf(file.to, "%s\n",
+            json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(object);
-    return errnum == 0 ? STATUS_DONE : fail_errno(cli, path, errnum, "the state cannot be written");
+    return whole_file_finish(cli, &file);
 }

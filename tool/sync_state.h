@@ -4,7 +4,9 @@
  *
  * It tells of each part of the copy since when its source has to be looked at for changes: the part equals the source
  * as of that change ID, but where the source has changed since. That stays true while changes are being copied, for
- * they are always asked for up to a later time; so whatever kills a run, the next one is right. */
+ * they are always asked for up to a later time; so whatever kills a run, the next one is right. Only where the source
+ * has gone back to an earlier time in between is it not true: then what was being copied is not of the source's past.
+ */
 #ifndef VIXDISK_TOOL_SYNC_STATE_H
 #define VIXDISK_TOOL_SYNC_STATE_H
 
@@ -23,6 +25,7 @@ struct sync_state {
     int32_t device_key;
     uint64_t capacity;
     bool complete;       /* the copy is the source as of one time */
+    char *copying;       /* not complete: the ID of what a run was copying; parts of it may be anywhere in the copy */
     char *snapshot_time; /* when that was; "" while it is not known */
     uint64_t bytes_copied;
     struct sync_part parts[SYNC_PARTS_MAX]; /* ascending; the last one ends at the capacity */
@@ -30,7 +33,6 @@ struct sync_state {
     /* The copy, as it was left: so that one that somebody else has written or put in its place is found out. */
     uint64_t target_device, target_inode; /* 0: not known (a device, a disk on a server) */
     uint64_t target_mtime;                /* ns; 0: not known, a run has not ended */
-    uint32_t target_cid;                  /* of a disk on a server; 0: not known */
 };
 
 /** Reads a state. *ret_found false: there is none. A file that is no state is an error (reported; status returned). */

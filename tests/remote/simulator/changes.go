@@ -76,6 +76,9 @@ func newChangeService(file string) *ChangeService {
 		for _, e := range simulator.Map.All("VirtualMachine") {
 			for _, d := range disksOf(*e.(*simulator.VirtualMachine).Config) {
 				s.resize(d)
+				if b, ok := d.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+					b.ChangeId = s.read().UUID + "/0"
+				}
 			}
 		}
 	}
@@ -227,6 +230,7 @@ func (s *ChangeService) PutObject(o mo.Reference) {
 			copied := *disk
 			if b, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
 				backing := *b
+				backing.ChangeId = ""
 				if c.UUID != "" {
 					backing.ChangeId = fmt.Sprintf("%s/%d", c.UUID, len(c.Writes))
 				}

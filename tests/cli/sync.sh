@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# vixdisk sync on local chains: what qemu-io writes, compared by qemu-img; targets that others touch; kill -9.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../lib/tap.sh"
+. "$SRC/tests/cli/lib.sh"
+
+write() { qemu-io -f vmdk -c "write -P 0x$4 $2 $3" "$1" >/dev/null; }
+same() { qemu-img compare -q -f vmdk -F "$3" "$1" "$2"; }
+sync() { "$VIXDISK" sync --json "$@" >said; }
+delta() { json said "d['mode'] == 'delta' and d['changed-bytes'] == $1"; }
+whole() { json said "d['mode'] == 'full' and '$1' in d['reason']"; }
+
+qemu-img create -q -f vmdk base.vmdk 64M
+write base.vmdk 0 1M 11
+write base.vmdk 40M 3M 12
+
+first() { sync base.vmdk copy.raw && whole 'no state' && same base.vmdk copy.raw raw && [ "$(stat -c %s copy.raw)" = 67108864 ]; }
+try "sync: the first pass copies everything" first
+holes() { [ "$(du -k copy.raw | cut -f1)" -le 4200 ]; }
+try "sync: holes stay holes" holes
+nothing() { sync base.vmdk copy.raw && delta 0 && json copy.raw.vixstate "d['complete']"; }
+try "sync: nothing has changed" nothing
+
+child() {
+    qemu-img create -q -f vmdk -b base.vmdk -F vmdk one.vmdk && write one.vmdk 10M 192k 21 && write one.vmdk 40M 64k 0 &&
+        sync --verify changed one.vmdk copy.raw && delta $((256 * 1024)) && same one.vmdk copy.raw raw
+}
+try "sync: what a child has" child
+grandchild() {
+    qemu-img create -q -f vmdk -b one.vmdk -F vmdk two.vmdk && write two.vmdk 20M 64k 31 &&
+        sync --verify full two.vmdk copy.raw && delta 65536 && same two.vmdk copy.raw raw
+}
+try "sync: what a grandchild has, verified in full" grandchild
+written() {
+    write two.vmdk 21M 64k 32 && refuse_full two.vmdk && sync two.vmdk copy.raw && whole 'no link' &&
+        same two.vmdk copy.raw raw
+}
+refuse_full() { "$VIXDISK" sync --no-full "$1" copy.raw; [ $? = 3 ]; }
+try "sync: a top link that was written to; --no-full" written
+back() { sync one.vmdk copy.raw && whole 'no link' && same one.vmdk copy.raw raw && sync two.vmdk copy.raw && delta 131072 && same two.vmdk copy.raw raw; }
+try "sync: back to an earlier link, and forth" back
+trim() {
+    qemu-img create -q -f vmdk -b two.vmdk -F vmdk three.vmdk && write three.vmdk 0 1M 0 && write three.vmdk 41M 1M 0 &&
+        sync three.vmdk copy.raw && delta $((2 << 20)) && same three.vmdk copy.raw raw && json said "d['zeroed-bytes'] > 0"
+}
+try "sync: zeros are written over data" trim
+
+touched() { printf x | dd of=copy.raw bs=1 seek=5M conv=notrunc status=none && sync three.vmdk copy.raw && whole 'by others' && same three.vmdk copy.raw raw; }
+try "sync: a copy that others wrote to" touched
+replaced() { cp copy.raw other && mv other copy.raw && sync three.vmdk copy.raw && whole 'another file'; }
+try "sync: another file in its place" replaced
+gone() { rm copy.raw && sync three.vmdk copy.raw && whole 'gone' && same three.vmdk copy.raw raw; }
+try "sync: the copy is gone" gone
+exists() { truncate -s 1M else.raw && fails_with 1 '.*else.raw.*--overwrite.*' "$VIXDISK" sync base.vmdk else.raw && sync --overwrite base.vmdk else.raw && same base.vmdk else.raw raw; }
+try "sync: writes over nothing without being told" exists
+exists_full() { truncate -s 1M more.raw && fails_with 1 '.*more.raw.*--overwrite.*' "$VIXDISK" sync --full base.vmdk more.raw; }
+try "sync: not with --full either" exists_full
+bad_state() { echo '{}' >else.raw.vixstate && fails_with 1 '.*else.raw.vixstate.*not a state.*' "$VIXDISK" sync base.vmdk else.raw && sync --full base.vmdk else.raw && sync base.vmdk else.raw && delta 0; }
+try "sync: a state that is none" bad_state
+
+for type in monolithicSparse monolithicFlat twoGbMaxExtentSparse vmfsThin; do
+    to_vmdk() {
+        sync -t "$type" base.vmdk "to-$type.vmdk" && "$VIXDISK" compare base.vmdk "to-$type.vmdk" && sync --verify full two.vmdk "to-$type.vmdk" &&
+            delta $((384 * 1024)) && "$VIXDISK" compare two.vmdk "to-$type.vmdk" && "$VIXDISK" check "to-$type.vmdk"
+    }
+    try "sync: to $type" to_vmdk
+done
+stream() { fails_with 2 '.*streamOptimized.*' "$VIXDISK" sync -t streamOptimized base.vmdk s.vmdk; }
+try "sync: streamOptimized is refused" stream
+grown() {
+    "$VIXDISK" create -q -s 8M small.vmdk && sync small.vmdk grown.raw && "$VIXDISK" grow -q -s 9M small.vmdk && fill_vmdk small.vmdk 8M &&
+        sync small.vmdk grown.raw && [ "$(stat -c %s grown.raw)" = 9437184 ] && same small.vmdk grown.raw raw
+}
+fill_vmdk() { head -c 65536 /dev/urandom | "$VIXDISK" write -o "$2" "$1"; }
+try "sync: a disk that has grown" grown
+dry() { cp copy.raw.vixstate before && sync --dry-run base.vmdk copy.raw && whole 'no link' && cmp before copy.raw.vixstate && same three.vmdk copy.raw raw; }
+try "sync: --dry-run changes nothing" dry
+locked() { ( flock 9; ! "$VIXDISK" sync three.vmdk copy.raw 2>err && grep -q 'another sync' err ) 9>copy.raw.vixstate.lock; }
+try "sync: one at a time" locked
+
+# Killed at any moment, the next run is right: random writes, random kills, with a checkpoint at each 4 MiB.
+killed() {
+    local round kills=0
+    "$VIXDISK" create -q -s 192M k0.vmdk && head -c 96M /dev/urandom | "$VIXDISK" write -o 8M k0.vmdk || return 1
+    for round in 1 2 3; do
+        for _ in 1 2; do
+            "$VIXDISK" sync -q --checkpoint 4M "k$((round - 1)).vmdk" k.raw &
+            sleep "0.0$((RANDOM % 10))"
+            kill -9 $! 2>/dev/null
+            wait $! 2>/dev/null || kills=$((kills + 1))
+        done
+        sync --checkpoint 4M "k$((round - 1)).vmdk" k.raw && "$VIXDISK" compare "k$((round - 1)).vmdk" k.raw || return 1
+        "$VIXDISK" snapshot "k$((round - 1)).vmdk" "k$round.vmdk" >/dev/null || return 1
+        for _ in 1 2 3 4 5 6; do
+            head -c 5M /dev/urandom | "$VIXDISK" write -o "$((RANDOM % 180))M" "k$round.vmdk" || return 1
+        done
+    done
+    echo "$kills killed"
+    [ "$kills" -gt 0 ]
+}
+try "sync: kill -9 at any moment" killed
+# The source goes back to an earlier time after a run was killed half-way: what that had copied has to go.
+reverted() {
+    "$VIXDISK" create -q -s 64M r0.vmdk && head -c 8M /dev/zero | tr '\0' a | "$VIXDISK" write r0.vmdk && sync r0.vmdk r.raw &&
+        "$VIXDISK" snapshot r0.vmdk r1.vmdk && head -c 60M /dev/zero | tr '\0' b | "$VIXDISK" write r1.vmdk || return 1
+    "$VIXDISK" sync -q --checkpoint 1M r1.vmdk r.raw & sleep 0.04; kill -9 $!; wait $! 2>/dev/null
+    sync r0.vmdk r.raw && "$VIXDISK" compare r0.vmdk r.raw
+}
+try "sync: a source that went back" reverted
