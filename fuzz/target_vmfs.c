@@ -13,7 +13,8 @@
 
 #define LUNS 4u
 #define LUN_MIN (UINT64_C(2) << 20)
-#define FILES 48u /* that are looked at */
+#define FILES 24u                      /* that are looked at */
+#define READ_MAX (UINT64_C(256) << 20) /* bytes of LUNs, after which no more files are */
 #define DEPTH 4u
 #define RUNS 64u              /* of a file */
 #define LOOK 4096u            /* bytes of a run */
@@ -29,6 +30,7 @@ struct lun {
     uint64_t size;
     uint64_t may_off, may_len; /* where a write may go */
     uint64_t written;          /* bytes */
+    uint64_t read;             /* bytes */
 };
 
 static struct lun *lun_of(struct store *s)
@@ -55,6 +57,7 @@ static VixError lun_readv(struct store *s, const struct iovec *iov, int iovcnt, 
             return err_set(err, VIX_E_HOST_FILE_ERROR_EOF, "%s: beyond the end", s->path);
         }
         read_pieces(lun_of(s), iov[i].iov_base, iov[i].iov_len, off);
+        lun_of(s)->read += iov[i].iov_len;
         off += iov[i].iov_len;
     }
     return VIX_OK;
@@ -205,7 +208,7 @@ static VixError found_name(void *ctx, const char *name, struct err *err)
     size_t end = strlen(w->path), len = strlen(name);
 
     FUZZ_ASSERT(len > 0 && len <= VMFS_NAME_MAX && strchr(name, '/') == NULL, "\"%s\" is no name", name);
-    if (w->left == 0) {
+    if (w->left == 0 || w->luns[0].read + w->luns[1].read + w->luns[2].read + w->luns[3].read > READ_MAX) {
         return err_set(err, VIX_E_CANCELLED, "enough");
     }
     w->left--;

@@ -40,12 +40,11 @@ struct folder {
 
 static VixError take_record(struct folder *d, const uint8_t *record, const uint8_t *name, size_t room, struct err *err)
 {
-    struct entry e = {.address = get_le32(record + 4), .generation = get_le32(record + 8)};
-    size_t len = strnlen((const char *)name, room);
-
-    if (e.address == 0 || len == 0) {
+    if (get_le32(record + 4) == 0 || name[0] == '\0') {
         return VIX_OK;
     }
+    struct entry e = {.address = get_le32(record + 4), .generation = get_le32(record + 8)};
+    size_t len = strnlen((const char *)name, room);
     if (len == room || memchr(name, '/', len) != NULL) {
         return vmfs_corrupt(err, "%s: the folder has a name without an end, or with a slash in it", d->path);
     }
@@ -143,6 +142,22 @@ static VixError walk_v6(struct folder *d, struct err *err)
 
 /* ---- any folder ---- */
 
+/** Reads what there is of a folder into memory that is zeros: what is a hole, which may be all of it, costs nothing. */
+static VixError read_folder(struct vmfs_file *f, uint8_t *bytes, struct err *err)
+{
+    VixError code = VIX_OK;
+
+    for (uint64_t off = 0; off < f->inode.length && code == VIX_OK;) {
+        struct vmfs_run run;
+        code = vmfs_file_map(f, off, f->inode.length - off, &run, err);
+        if (code == VIX_OK && run.kind != VMFS_HOLE) {
+            code = vmfs_file_read(f, bytes + off, run.len, off, err);
+        }
+        off += code == VIX_OK ? run.len : 0;
+    }
+    return code;
+}
+
 /** Reads a folder and tells of its entries. Takes the inode. */
 static VixError walk_folder(struct vmfs *v, const char *path, struct vmfs_inode *inode, entry_func *found, void *ctx,
                             struct err *err)
@@ -157,13 +172,13 @@ static VixError walk_folder(struct vmfs *v, const char *path, struct vmfs_inode 
     if (d.len > MAX_FOLDER) {
         code = vmfs_corrupt(err, "%s: a folder of %" PRIu64 " bytes, allowed: %u", path, d.len, MAX_FOLDER);
     }
-    CLEANUP_FREE uint8_t *bytes = code == VIX_OK ? alloc_array(1, d.len, err) : NULL;
+    CLEANUP_FREE uint8_t *bytes = code == VIX_OK ? alloc_zero(d.len, err) : NULL;
     if (code == VIX_OK && bytes == NULL) {
         code = VIX_E_OUT_OF_MEMORY;
     }
     if (code == VIX_OK) {
         d.bytes = bytes;
-        code = vmfs_file_read(f, bytes, d.len, 0, err);
+        code = read_folder(f, bytes, err);
     }
     if (code == VIX_OK) {
         code = v->v6 ? walk_v6(&d, err) : walk_v5(&d, err);
