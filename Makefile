@@ -4,7 +4,7 @@
 #   make                 build the library and the command
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
-#   make check-guest     hotadd in a guest of QEMU, on the hardware that Linux takes for VMware's
+#   make check-guest     hotadd and san in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=200] kill the command at random moments; fail every call; lose the power at every moment
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
