@@ -51,7 +51,7 @@ struct host_config {
     char *listen; /* address; "*": all */
     char *name;   /* that clients know the host by; NULL: tickets leave it out */
     char *certificate, *key;
-    char *run_as;            /* user to become once the ports are bound; NULL: none */
+    char *run_as;            /* user to become once the ports are bound; NULL: CONFINE_USER */
     uint64_t port, nfc_port; /* 0: a free one */
     struct host_limits limits;
     struct host_user *users;

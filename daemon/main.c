@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "daemon/confine.h"
 #include "daemon/knobs.h"
 #include "daemon/log.h"
 #include "daemon/serve.h"
@@ -20,10 +21,12 @@ enum option_id {
     OPT_LISTEN,
     OPT_PORT,
     OPT_NFC_PORT,
+    OPT_USER,
     OPT_ADD_USER,
     OPT_READ_ONLY,
     OPT_HASH_PASSWORD,
     OPT_CHECK,
+    OPT_DROP_IN,
     OPT_TEST_KNOB,
     OPT_TEST_TICKETS,
     OPT_VERSION,
@@ -37,10 +40,12 @@ static const struct option options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"port", required_argument, NULL, OPT_PORT},
     {"nfc-port", required_argument, NULL, OPT_NFC_PORT},
+    {"user", required_argument, NULL, OPT_USER},
     {"add-user", required_argument, NULL, OPT_ADD_USER},
     {"read-only", no_argument, NULL, OPT_READ_ONLY},
     {"hash-password", no_argument, NULL, OPT_HASH_PASSWORD},
     {"check", no_argument, NULL, OPT_CHECK},
+    {"drop-in", no_argument, NULL, OPT_DROP_IN},
     {"test-knob", required_argument, NULL, OPT_TEST_KNOB},
     {"test-tickets", required_argument, NULL, OPT_TEST_TICKETS},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -50,9 +55,10 @@ static const struct option options[] = {
 
 static const char help[] =
     "usage: vixdiskd [--config FILE]\n"
-    "       vixdiskd --init FOLDER [--name HOST] [--listen ADDRESS] [--port N] [--nfc-port N]\n"
+    "       vixdiskd --init FOLDER [--name HOST] [--listen ADDRESS] [--port N] [--nfc-port N] [--user USER]\n"
     "       vixdiskd --add-user USER [--read-only] [--config FILE]\n"
-    "       vixdiskd --hash-password | --check [--config FILE] | --version | --help\n"
+    "       vixdiskd --check | --drop-in [--config FILE]\n"
+    "       vixdiskd --hash-password | --version | --help\n"
     "\n"
     "Serves folders of VMDKs as the datastores of a vSphere host, to VixDiskLib and other clients of NFC.\n"
     "\n"
@@ -62,10 +68,12 @@ static const char help[] =
     "  --listen ADDRESS    of one interface only\n"
     "  --port N            HTTPS; 0: a free one, told when it is listening\n"
     "  --nfc-port N        NFC; 0: a free one\n"
+    "  --user USER         whom the host becomes when root starts it; else " CONFINE_USER ", if there is one\n"
     "  --add-user USER     adds a user to the configuration; the password is the first line of standard input\n"
     "  --read-only         the new user may only read\n"
     "  --hash-password     prints the hash of the password on standard input\n"
     "  --check             reads the configuration and opens what it names\n"
+    "  --drop-in           prints a drop-in of systemd, with which vixdiskd.service runs the configuration\n"
     "  --test-knob NAME[=N]  for tests of clients: act as an older host, or do something wrong\n"
     "  --test-tickets FILE   for tests of clients: take the tickets that a simulator of vSphere writes to FILE\n";
 
@@ -73,7 +81,7 @@ static const char help[] =
 struct command {
     const char *config;
     const char *add_user;
-    bool read_only, hash_password, check, version, help;
+    bool read_only, hash_password, check, drop_in, version, help;
     struct setup_params setup;
     struct nfc_test_knobs knobs;
     const char *test_tickets;
@@ -109,6 +117,9 @@ static VixError take_option(struct command *c, int option, const char *value, st
         return take_port(value, &c->setup.port, err);
     case OPT_NFC_PORT:
         return take_port(value, &c->setup.nfc_port, err);
+    case OPT_USER:
+        c->setup.user = value;
+        return VIX_OK;
     case OPT_ADD_USER:
         c->add_user = value;
         return VIX_OK;
@@ -120,6 +131,9 @@ static VixError take_option(struct command *c, int option, const char *value, st
         return VIX_OK;
     case OPT_CHECK:
         c->check = true;
+        return VIX_OK;
+    case OPT_DROP_IN:
+        c->drop_in = true;
         return VIX_OK;
     case OPT_TEST_KNOB:
         return knobs_set(&c->knobs, value, err);
@@ -171,6 +185,9 @@ static VixError run(const struct command *c, struct err *err)
     }
     if (c->add_user != NULL) {
         return setup_add_user(c->config, c->add_user, c->read_only, err);
+    }
+    if (c->drop_in) {
+        return setup_drop_in(c->config, err);
     }
     host_log_begin();
     return c->check ? serve_check(c->config, err) : serve(c->config, &c->knobs, c->test_tickets, err);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Start and end: configuration, identity, ports, then the rights of root are given up, then folders and threads. The
+/* Start and end: configuration, identity, ports, then rights are given up, then folders and threads. The
  * main thread waits for signals; every other one has them blocked. */
 #include "daemon/serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +16,12 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/config.h"
+#include "daemon/confine.h"
 #include "daemon/host.h"
 #include "daemon/http_face.h"
 #include "daemon/log.h"
 #include "daemon/nfc_face.h"
+#include "daemon/notify.h"
 #include "net/tcp.h"
 
 #define PEM_MAX (1u << 20) /* bytes of a certificate chain or key */
@@ -102,32 +102,6 @@ static VixError load_identity(struct start *s, struct err *err)
     return code;
 }
 
-/* ---- rights ---- */
-
-static VixError drop_rights(const char *user, struct err *err)
-{
-    struct passwd *pw;
-
-    if (user == NULL || geteuid() != 0) {
-        if (user != NULL) {
-            host_log(HOST_LOG_INFO, "user = %s has no effect: not started by root", user);
-        }
-        return VIX_OK;
-    }
-    errno = 0;
-    pw = getpwnam(user);
-    if (pw == NULL) {
-        return err_set(err, VIX_E_INVALID_ARG, "[server] user = %.60s: there is no such user on this machine", user);
-    }
-    if (initgroups(user, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0) {
-        return err_set_errno(err, errno, "cannot become user %s", user);
-    }
-    if (pw->pw_uid != 0 && setuid(0) == 0) {
-        return err_set(err, VIX_E_FAIL, "cannot give up the rights of root for those of user %s", user);
-    }
-    return VIX_OK;
-}
-
 /* ---- start and end ---- */
 
 static VixError make_tables(struct host *host, struct err *err)
@@ -190,10 +164,12 @@ static void wait_for_the_end(const sigset_t *signals, struct http_face *https)
     for (;;) {
         int sig = sigtimedwait(signals, NULL, &second);
         http_face_tick(https);
+        notify_send("WATCHDOG=1");
         if (sig == SIGHUP) {
             host_log(HOST_LOG_INFO, "SIGHUP: the configuration is read at the start only");
         } else if (sig > 0) {
             host_log(HOST_LOG_INFO, "signal %d: ending", sig);
+            notify_send("STOPPING=1");
             return;
         }
     }
@@ -214,6 +190,7 @@ static VixError run(struct start *s, const sigset_t *signals, struct err *err)
     if (code == VIX_OK) {
         host_log(HOST_LOG_INFO, "vixdiskd: ready, https %u, nfc %u, thumbprint %s", s->host.port, s->host.nfc_port,
                  s->host.thumbprint);
+        notify_send("READY=1");
         wait_for_the_end(signals, https);
     }
     http_face_stop(https);
@@ -240,12 +217,17 @@ VixError serve(const char *config_path, const struct nfc_test_knobs *knobs, cons
     sigset_t signals;
 
     block_signals(&signals);
+    confine_process();
+    notify_begin();
     VixError code = load(&s, config_path, err);
     if (code == VIX_OK) {
         code = bind_ports(&s, err);
     }
     if (code == VIX_OK) {
-        code = drop_rights(s.host.config.run_as, err);
+        code = confine_user(s.host.config.run_as, err);
+    }
+    if (code == VIX_OK) {
+        code = confine_files(&s.host.config, test_tickets, err);
     }
     if (code == VIX_OK) {
         code = make_tables(&s.host, err);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "daemon/config.h"
+#include "daemon/confine.h"
 #include "daemon/users.h"
 #include "net/tls.h"
 #include "store/store.h"
@@ -158,20 +160,27 @@ static void choose_ports(const struct setup_params *p, int *ret_port, int *ret_n
     *ret_nfc_port = p->nfc_port >= 0 ? p->nfc_port : root ? 902 : 8902;
 }
 
+/** Whom the host becomes when root starts it: a user who exists. */
+static const char *choose_user(const struct setup_params *p)
+{
+    return p->user != NULL ? p->user : getpwnam(CONFINE_USER) != NULL ? CONFINE_USER : "root";
+}
+
 static VixError make_config(const struct setup_params *p, struct made *made, const char *hash, struct err *err)
 {
     int port, nfc_port;
 
     choose_ports(p, &port, &nfc_port);
-    CLEANUP_FREE char *text = alloc_printf(
-        err,
-        "# Made by vixdiskd --init. Every key: see vixdiskd's documentation.\n"
-        "[server]\n%s%s%slisten = %s\nport = %d\nnfc-port = %d\ncertificate = certificate.pem\nkey = key.pem\n\n"
-        "[user " USER "]\npassword-hash = %s\n\n"
-        "# A datastore is only read unless it is writable.\n"
-        "[datastore " DATASTORE "]\npath = " DATASTORE "\nwritable = yes\n",
-        p->name != NULL ? "name = " : "", p->name != NULL ? p->name : "", p->name != NULL ? "\n" : "",
-        p->listen != NULL ? p->listen : "*", port, nfc_port, hash);
+    CLEANUP_FREE char *text =
+        alloc_printf(err,
+                     "# Made by vixdiskd --init. Every key: see vixdiskd's documentation.\n"
+                     "[server]\n%s%s%slisten = %s\nuser = %s\nport = %d\nnfc-port = %d\ncertificate = "
+                     "certificate.pem\nkey = key.pem\n\n"
+                     "[user " USER "]\npassword-hash = %s\n\n"
+                     "# A datastore is only read unless it is writable.\n"
+                     "[datastore " DATASTORE "]\npath = " DATASTORE "\nwritable = yes\n",
+                     p->name != NULL ? "name = " : "", p->name != NULL ? p->name : "", p->name != NULL ? "\n" : "",
+                     p->listen != NULL ? p->listen : "*", choose_user(p), port, nfc_port, hash);
 
     if (text == NULL) {
         return VIX_E_OUT_OF_MEMORY;
@@ -220,6 +229,25 @@ static VixError make_user(const struct setup_params *p, struct made *made, struc
     return code;
 }
 
+/** What root has made, and the folder if that is ours too, belongs to the user who is to serve it. */
+static VixError give_away(const struct setup_params *p, const struct made *made, bool own_folder, struct err *err)
+{
+    const struct passwd *pw = geteuid() == 0 ? getpwnam(choose_user(p)) : NULL;
+
+    if (pw == NULL) {
+        return VIX_OK;
+    }
+    for (size_t i = 0; i < made->count; i++) {
+        if (lchown(made->paths[i], pw->pw_uid, pw->pw_gid) != 0) {
+            return err_set_errno(err, errno, "%s: cannot be given to user %s", made->paths[i], pw->pw_name);
+        }
+    }
+    if (own_folder && lchown(p->folder, pw->pw_uid, pw->pw_gid) != 0) {
+        return err_set_errno(err, errno, "%s: cannot be given to user %s", p->folder, pw->pw_name);
+    }
+    return VIX_OK;
+}
+
 static VixError say_how_to(const struct setup_params *p, struct err *err)
 {
     int port, nfc_port;
@@ -246,6 +274,13 @@ static VixError say_how_to(const struct setup_params *p, struct err *err)
                  "--thumbprint %s --vm '[" DATASTORE "] " MACHINE "/" MACHINE ".vmx' --transport nbdssl "
                  "'[" DATASTORE "] " MACHINE "/" MACHINE ".vmdk'\n",
                  text, folder, p->name != NULL ? p->name : "localhost", port, nfc_port, folder, text);
+    if (geteuid() == 0) {
+        (void)printf("\nOr as a service:\n  mkdir -p /etc/systemd/system/vixdiskd.service.d\n"
+                     "  vixdiskd --drop-in --config '%s/vixdiskd.conf' "
+                     ">/etc/systemd/system/vixdiskd.service.d/datastores.conf\n"
+                     "  systemctl daemon-reload\n  systemctl enable --now vixdiskd\n",
+                     folder);
+    }
     return fflush(stdout) == 0 ? VIX_OK : err_set_errno(err, errno, "cannot write to standard output");
 }
 
@@ -260,6 +295,9 @@ static VixError check_params(const struct setup_params *p, struct err *err)
     if (p->listen != NULL && (p->listen[0] == '\0' || strpbrk(p->listen, " \t\n#;=") != NULL)) {
         return err_set(err, VIX_E_INVALID_ARG, "--listen \"%.60s\" is no address", p->listen);
     }
+    if (getpwnam(choose_user(p)) == NULL) {
+        return err_set(err, VIX_E_INVALID_ARG, "--user %.60s: there is no such user on this machine", p->user);
+    }
     return VIX_OK;
 }
 
@@ -271,7 +309,8 @@ VixError setup_init(const struct setup_params *p, struct err *err)
     if (code != VIX_OK) {
         return code;
     }
-    if (mkdir(p->folder, 0700) != 0 && errno != EEXIST) {
+    bool own_folder = mkdir(p->folder, 0700) == 0;
+    if (!own_folder && errno != EEXIST) {
         return err_set_errno(err, errno, "%s: cannot make the folder", p->folder);
     }
     code = make_machine(p->folder, &made, err);
@@ -283,6 +322,9 @@ VixError setup_init(const struct setup_params *p, struct err *err)
     }
     if (code == VIX_OK) {
         code = check_config(p->folder, err);
+    }
+    if (code == VIX_OK) {
+        code = give_away(p, &made, own_folder, err);
     }
     if (code == VIX_OK) {
         code = say_how_to(p, err);

@@ -2,6 +2,7 @@
 """A vixdiskd under test: set up in a folder of its own, on free ports of loopback, and ended whatever happens."""
 import atexit
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -25,13 +26,14 @@ def run(*arguments, text=None, status=0):
 
 
 class DiskHost:
-    def __init__(self, limits="", sections=""):
+    def __init__(self, limits="", sections="", user=None):
         self.folder = tempfile.mkdtemp(prefix="vixdiskd-test.")
         self.process = None
         self.lines = []
         STARTED.append(self)
         self.root = os.path.join(self.folder, "host")
-        self.said = run("--init", self.root, "--listen", "127.0.0.1", "--port", "0", "--nfc-port", "0")
+        self.said = run("--init", self.root, "--listen", "127.0.0.1", "--port", "0", "--nfc-port", "0", "--user",
+                        user or pwd.getpwuid(os.getuid()).pw_name)
         self.config = os.path.join(self.root, "vixdiskd.conf")
         self.store = os.path.join(self.root, "datastore1")
         with open(os.path.join(self.root, "password"), encoding="ascii") as file:
@@ -45,10 +47,10 @@ class DiskHost:
     def at(self, *parts):
         return os.path.join(self.store, *parts)
 
-    def start(self, *arguments):
+    def start(self, *arguments, **environment):
         self.lines = []
         self.process = subprocess.Popen([PROGRAM, "--config", self.config, *arguments], stdin=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True)
+                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
         self.reader = threading.Thread(target=self.read_log, daemon=True)
         self.reader.start()
         ready = self.wait_log(r"ready, https (\d+), nfc (\d+), thumbprint (\S+)")
