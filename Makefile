@@ -2,8 +2,10 @@
 # The usual words over meson and ninja. Builds are made under build/: release, asan, tsan.
 #
 #   make                 build the library and the command
+#   make packages        Debian packages, into build/packages
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
+#   make check-packages  the packages in a bare root, and the RPM packages
 #   make check-guest     hotadd and san in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=200] kill the command at random moments; fail every call; lose the power at every moment
@@ -18,7 +20,7 @@
 PREFIX ?= /usr/local
 B = build/release
 
-.PHONY: all build demo check check-guest lint soak fuzz bench bench-build curve tree install clean
+.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve tree install clean
 
 all: build
 
@@ -29,6 +31,10 @@ $(B)/build.ninja:
 	scripts/setup --check build
 	meson setup $(B) --buildtype=release --prefix=$(abspath $(PREFIX))
 
+packages:
+	@scripts/setup packages
+	@scripts/make-packages
+
 demo:
 	@scripts/setup demo
 	@scripts/demo
@@ -36,6 +42,10 @@ demo:
 check:
 	@scripts/setup check
 	@scripts/check
+
+check-packages:
+	@scripts/setup check
+	@tests/packages/packages.sh --all
 
 check-guest:
 	@scripts/setup guest
