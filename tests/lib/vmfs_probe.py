@@ -40,7 +40,7 @@ class Probe:
             raise AssertionError("the probe is gone, %s" % self.process.wait(60))
         data = self.process.stdout.read(int(words[-1]))
         if words[0] == b"fail":
-            raise Refused(int(words[1]), data.decode())
+            raise Refused(int(words[1]), data.decode(errors="replace"))
         return data
 
     def _call(self, *words):
@@ -52,7 +52,7 @@ class Probe:
         return self._call("info").decode().split(" ")
 
     def ls(self, path="/"):
-        return sorted(self._call("ls", path).decode().splitlines())
+        return sorted(self._call("ls", path).decode(errors="replace").splitlines())
 
     def map(self, path):
         return [tuple(int(w) for w in line.split()) for line in self._call("map", path).decode().splitlines()]
