@@ -211,6 +211,12 @@ bool server_is_named(const struct cli *cli);
 /** Whether a path goes to the server: "[datastore] dir/x.vmdk", and a server is named. */
 bool is_remote_path(const struct cli *cli, const char *path);
 
+/** The name and port of the server that options or variables name. -1 to go on, or the status of a mistake. */
+int server_address(const struct cli *cli, char *host, size_t size, uint32_t *port);
+
+/** The thumbprint that they name; NULL. */
+const char *server_thumbprint(const struct cli *cli);
+
 /** The snapshot that options or variables name; NULL. */
 const char *server_snapshot(const struct cli *cli);
 

@@ -13,6 +13,7 @@ extern const struct command command_compare;
 extern const struct command command_convert;
 extern const struct command command_create;
 extern const struct command command_defrag;
+extern const struct command command_doctor;
 extern const struct command command_errors;
 extern const struct command command_grow;
 extern const struct command command_hash;

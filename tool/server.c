@@ -190,6 +190,23 @@ static int take_host(const struct cli *cli, struct target *t)
     return status >= 0 ? status : take_port(cli, &args->nfc_port, "VIXDISK_NFC_PORT", &t->nfc_port);
 }
 
+int server_address(const struct cli *cli, char *host, size_t size, uint32_t *port)
+{
+    struct target t = {.port = 0};
+    int status = take_host(cli, &t);
+    if (status < 0) {
+        snprintf(host, size, "%s", t.host);
+        *port = t.port != 0 ? t.port : 443;
+    }
+    explicit_bzero(&t, sizeof t);
+    return status;
+}
+
+const char *server_thumbprint(const struct cli *cli)
+{
+    return option_or(cli->common.remote.thumbprint, "VIXDISK_THUMBPRINT");
+}
+
 /* ---- secrets ---- */
 
 /** The first line of a descriptor. */

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""vixdisk changes against change tracking that stops early, has empty answers, faults and contradictions.
+"""vixdisk changes, and doctor, against change tracking that stops early, has empty answers, faults and contradictions.
 changes.py SIMULATOR"""
 import json
+import socket
 import sys
 
 import tap
@@ -91,10 +92,48 @@ def session_ends(place):
     place.tell()
 
 
+def doctor(place, *more, ends, status=1, **variables):
+    """The steps up to the one that fails, which is named; nothing comes after it but what does not need it."""
+    steps = json.loads(place.tool("doctor", "--json", *more, status=status, **variables)[0])
+    assert [s["step"] for s in steps if not s["ok"]] == ([ends] if status else []), steps
+    assert all(s["ok"] == (s["advice"] is None) for s in steps), steps
+    assert steps[-1]["step"] == ends or ends == "tracking", steps
+    return steps
+
+
+def doctors(place):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = free.getsockname()[1]
+    before = place.content()
+    names = [s["step"] for s in doctor(place, place.disk, ends="read", status=0)]
+    assert names == ["name", "server", "certificate", "login", "machine", "disk", "ticket", "disk host", "open", "read"]
+    doctor(place, "--host", "no.such.name.invalid", ends="name")
+    doctor(place, "--host", "127.0.0.1:%d" % closed, ends="server")
+    doctor(place, "--thumbprint", "00:" * 19 + "00", ends="certificate")
+    place.write("wrong", "wrong\n")
+    doctor(place, "--password-file", "wrong", ends="login")
+    doctor(place, "--vm", "moref=vm-99999", place.disk, ends="machine")
+    doctor(place, "--snapshot", "snapshot-99999", place.disk, ends="machine")
+    doctor(place, "[LocalDS_0] none/x.vmdk", ends="disk")
+    doctor(place, "--nfc-port", closed, place.disk, ends="disk host")
+    place.host.tickets_file, kept = place.write("none", ""), place.host.tickets_file
+    doctor(place, place.disk, ends="open")
+    place.host.tickets_file = kept
+    found = doctor(place, "--tracking", place.disk, ends="tracking")
+    assert "change tracking is off" in str(found), found
+    with Driven(place) as client:
+        simulated.connect(client)
+        client.want(OK, "track")
+    doctor(place, "--tracking", place.disk, ends="read", status=0)
+    assert place.content() == before
+
+
 def main():
     with Tracked(sys.argv[1]) as place:
         for name, test in (("empty and early answers", empty_answers), ("areas that meet", areas_that_meet),
-                           ("snapshots", snapshots), ("faults", faults), ("a session that ends", session_ends)):
+                           ("snapshots", snapshots), ("faults", faults), ("a session that ends", session_ends),
+                           ("doctor", doctors)):
             tap.check("changes: " + name, test, place)
     tap.end()
 

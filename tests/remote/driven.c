@@ -343,6 +343,13 @@ static void do_remove_snapshot(char **field)
     answer(VixDiskLibExt_RemoveSnapshot(connection, field[1]), NULL);
 }
 
+/** track: change tracking is switched on. */
+static void do_track(char **field)
+{
+    (void)field;
+    answer(VixDiskLibExt_SetChangeTracking(connection, TRUE), NULL);
+}
+
 /** unlink PATH */
 static void do_unlink(char **field)
 {
@@ -456,37 +463,22 @@ static const struct {
     int fields; /* after the name, at least */
     void (*run)(char **field);
 } commands[] = {
-    {"connect", 9, do_connect},
-    {"prepare", 8, do_connect},
-    {"end", 8, do_connect},
-    {"disconnect", 0, do_disconnect},
-    {"open", 2, do_open},
-    {"close", 0, do_close},
-    {"read", 2, do_read},
-    {"write", 3, do_write},
-    {"async", 3, do_async},
-    {"flush", 0, do_flush},
-    {"blocks", 3, do_blocks},
-    {"info", 0, do_info},
-    {"get", 1, do_get},
-    {"set", 2, do_set},
-    {"keys", 0, do_keys},
-    {"cleanup", 7, do_connect},
-    {"clone", 5, do_clone},
-    {"create", 3, do_create},
-    {"grow", 2, do_grow},
-    {"unlink", 1, do_unlink},
-    {"rename", 2, do_rename},
-    {"check", 1, do_check},
-    {"rework", 1, do_rework},
-    {"space", 1, do_space},
-    {"onto", 1, do_onto},
-    {"again", 1, do_again},
-    {"traffic", 0, do_traffic},
-    {"params", 0, do_params},
-    {"sentence", 0, do_sentence},
-    {"snapshot", 2, do_snapshot},
-    {"remove-snapshot", 1, do_remove_snapshot},
+    {"connect", 9, do_connect},   {"prepare", 8, do_connect},
+    {"end", 8, do_connect},       {"disconnect", 0, do_disconnect},
+    {"open", 2, do_open},         {"close", 0, do_close},
+    {"read", 2, do_read},         {"write", 3, do_write},
+    {"async", 3, do_async},       {"flush", 0, do_flush},
+    {"blocks", 3, do_blocks},     {"info", 0, do_info},
+    {"get", 1, do_get},           {"set", 2, do_set},
+    {"keys", 0, do_keys},         {"cleanup", 7, do_connect},
+    {"clone", 5, do_clone},       {"create", 3, do_create},
+    {"grow", 2, do_grow},         {"unlink", 1, do_unlink},
+    {"rename", 2, do_rename},     {"check", 1, do_check},
+    {"rework", 1, do_rework},     {"space", 1, do_space},
+    {"onto", 1, do_onto},         {"again", 1, do_again},
+    {"traffic", 0, do_traffic},   {"params", 0, do_params},
+    {"sentence", 0, do_sentence}, {"snapshot", 2, do_snapshot},
+    {"track", 0, do_track},       {"remove-snapshot", 1, do_remove_snapshot},
 };
 
 static void run(char *line)
