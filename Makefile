@@ -11,16 +11,18 @@
 #   make soak            [KILLS=200] kill the command at random moments; fail every call; lose the power at every moment
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
-#   make curve pictures           how times grow with capacity and grains; draws bench/curve.svg
+#   make curve           how times grow with capacity and grains; draws bench/curve.svg
 #   make tree            the tree that travels, vmware-vix-disklib-distrib, as a folder and a tarball in build/dist
+#   make image           the same as an OCI image for KubeVirt's importer and Forklift, build/dist/*.oci.tar
 #   make pictures        draws docs/pictures anew: a chain, and the bars of the table in bench/README.md
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
 PREFIX ?= /usr/local
 B = build/release
+DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve tree install clean
+.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve pictures tree image install clean
 
 all: build
 
@@ -82,7 +84,10 @@ curve: bench-build
 
 tree:
 	@scripts/setup tree
-	@scripts/make-tree
+	@scripts/make-tree $(DIST)
+
+image: tree
+	@scripts/make-oci $(DIST)/vixdisk-vddk-$$(scripts/version).$$(uname -m).oci.tar $(DIST)
 
 pictures: build
 	@scripts/make-pictures $(B)/tool/vixdisk
