@@ -67,6 +67,7 @@ static const struct key keys[] = {
     LIMIT("write-seconds", write_wait, 1, 3600, 120),
     LIMIT("session-idle-seconds", session_idle, 1, 7 * 86400, 1800),
     LIMIT("ticket-seconds", ticket_life, 1, 3600, 300),
+    LIMIT("lease-seconds", lease_life, 1, 3600, 60),
     LIMIT("login-delay-ms", login_delay, 0, 60000, 1000),
 };
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
@@ -232,6 +233,26 @@ static int set_user(struct reading *r, const char *user, const char *name, const
     return fault(r, "user", name, value, "password-hash, read-only");
 }
 
+/** "naa.6000... file" */
+static int add_lun(struct reading *r, struct host_datastore *d, const char *value)
+{
+    size_t len = strcspn(value, " \t");
+    const char *file = value + len + strspn(value + len, " \t");
+    CLEANUP_FREE char *name = alloc_text_n(value, len, r->err);
+
+    if (len == 0 || file[0] == '\0' || d->lun_count == HOST_LUNS_MAX) {
+        return fault(r, "datastore", "lun", value, "a name and a file, of at most 32 LUNs");
+    }
+    struct host_lun *lun = &d->luns[d->lun_count];
+    if (name == NULL || !set_text(r, &lun->path, file, true)) {
+        r->failed = true;
+        return 0;
+    }
+    lun->name = TAKE_PTR(name);
+    d->lun_count++;
+    return 1;
+}
+
 static int set_datastore(struct reading *r, const char *datastore, const char *name, const char *value)
 {
     struct host_datastore *d = datastore_of(r, datastore);
@@ -245,7 +266,10 @@ static int set_datastore(struct reading *r, const char *datastore, const char *n
     if (strcmp(name, "writable") == 0) {
         return set_bool(r, "datastore", name, value, &d->writable);
     }
-    return fault(r, "datastore", name, value, "path, writable");
+    if (strcmp(name, "lun") == 0) {
+        return add_lun(r, d, value);
+    }
+    return fault(r, "datastore", name, value, "path, lun, writable");
 }
 
 /** The name behind "user " or "datastore "; NULL: another section. */
@@ -347,8 +371,9 @@ static VixError check_complete(const struct host_config *c, const char *path, st
         return err_set(err, VIX_E_INVALID_ARG, "%s: no [datastore NAME] with a path", path);
     }
     for (size_t i = 0; i < c->datastore_count; i++) {
-        if (c->datastores[i].path == NULL) {
-            return err_set(err, VIX_E_INVALID_ARG, "%s: [datastore %s] has no path", path, c->datastores[i].name);
+        if ((c->datastores[i].path == NULL) == (c->datastores[i].lun_count == 0)) {
+            return err_set(err, VIX_E_INVALID_ARG, "%s: [datastore %s] has no path and no LUNs, or both", path,
+                           c->datastores[i].name);
         }
     }
     for (size_t i = 0; i < c->user_count; i++) {
@@ -422,6 +447,10 @@ void host_config_done(struct host_config *config)
     }
     for (size_t i = 0; i < config->datastore_count; i++) {
         free(config->datastores[i].path);
+        for (size_t k = 0; k < config->datastores[i].lun_count; k++) {
+            free(config->datastores[i].luns[k].name);
+            free(config->datastores[i].luns[k].path);
+        }
         free(config->datastores[i].name);
     }
     free(config->users);

@@ -15,6 +15,7 @@
 #define HOST_NAME_MAX_LEN 38u           /* of a user or datastore: what fits the parser's section names */
 #define HOST_DATASTORES_MAX 64u
 #define HOST_USERS_MAX 1024u
+#define HOST_LUNS_MAX 32u /* of a datastore */
 
 struct host_user {
     char *name;
@@ -22,9 +23,16 @@ struct host_user {
     bool read_only;
 };
 
+/** A LUN of a datastore that is a volume of VMFS: its name as vSphere has it, and a file or device. */
+struct host_lun {
+    char *name, *path;
+};
+
 struct host_datastore {
     char *name;
-    char *path;
+    char *path; /* of a folder; NULL: it has LUNs */
+    struct host_lun luns[HOST_LUNS_MAX];
+    size_t lun_count;
     bool writable;
 };
 
@@ -44,6 +52,7 @@ struct host_limits {
     uint64_t write_wait;        /* seconds for a client to take an answer */
     uint64_t session_idle;      /* seconds without a call */
     uint64_t ticket_life;       /* seconds */
+    uint64_t lease_life;        /* seconds, from one renewal to the next */
     uint64_t login_delay;       /* milliseconds after a failed login */
 };
 

@@ -58,11 +58,11 @@ static long version_of_landlock(void)
 
 static VixError allow_below(int ruleset, const char *folder, uint64_t allowed, struct err *err)
 {
-    CLEANUP_CLOSE int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = open(folder, O_PATH | O_CLOEXEC);
     struct rule rule = {.allowed = allowed, .fd = fd};
 
     if (fd < 0) {
-        return err_set_errno(err, errno, "cannot open the folder %s", folder);
+        return err_set_errno(err, errno, "cannot open %s", folder);
     }
     if (syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0u) != 0) {
         return err_set_errno(err, errno, "%s: cannot be made a rule of Landlock", folder);
@@ -79,7 +79,12 @@ static VixError allow_datastores(int ruleset, uint64_t known, const struct host_
 
     for (size_t i = 0; code == VIX_OK && i < config->datastore_count; i++) {
         const struct host_datastore *ds = &config->datastores[i];
-        code = allow_below(ruleset, ds->path, ds->writable ? writing : reading, err);
+        if (ds->path != NULL) {
+            code = allow_below(ruleset, ds->path, ds->writable ? writing : reading, err);
+        }
+        for (size_t k = 0; code == VIX_OK && k < ds->lun_count; k++) {
+            code = allow_below(ruleset, ds->luns[k].path, ds->writable ? CAN_READ | CAN_WRITE : CAN_READ, err);
+        }
     }
     return code;
 }

@@ -3,6 +3,7 @@
  * system below the folder, for what descriptors name. */
 #include "daemon/datastore.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,12 +17,44 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 
+static VixError open_volume(const struct host_datastore *how, struct datastore *ds, struct err *err)
+{
+    struct store_fs *local = store_fs_local();
+    struct vmfs_lun luns[HOST_LUNS_MAX] = {0};
+    VixError code = VIX_OK;
+
+    _Static_assert(HOST_LUNS_MAX == VMFS_MAX_LUNS, "a volume has as many LUNs as a datastore may have");
+    ds->luns = how->luns;
+    for (size_t i = 0; i < how->lun_count && code == VIX_OK; i++) {
+        uint32_t flags = STORE_DEVICE_OK | (how->writable ? STORE_WRITE : STORE_READ);
+        code = local->ops->open(local, how->luns[i].path, flags, &ds->lun_stores[i], err);
+        if (code == VIX_OK) {
+            ds->lun_count++;
+            luns[i].store = ds->lun_stores[i];
+        }
+    }
+    if (code == VIX_OK) {
+        code = vmfs_open(luns, ds->lun_count, &ds->volume, err);
+    }
+    if (code == VIX_OK) {
+        code = vmfs_fs_new(ds->volume, &ds->fs, err);
+    }
+    if (code != VIX_OK) {
+        err_prefix(err, "datastore %s: ", how->name);
+    }
+    return code;
+}
+
 static VixError open_one(const struct host_datastore *how, size_t index, struct datastore *ds, struct err *err)
 {
     ds->name = how->name;
     ds->path = how->path;
     ds->writable = how->writable;
     (void)snprintf(ds->moref, sizeof ds->moref, "datastore-%zu", index + 1);
+    ds->fd = -1;
+    if (how->lun_count > 0) {
+        return open_volume(how, ds, err);
+    }
     ds->fd = open(how->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (ds->fd < 0) {
         return err_set_errno(err, errno, "datastore %s: cannot open the folder %s", how->name, how->path);
@@ -49,10 +82,19 @@ VixError datastores_open(const struct host_config *config, struct datastores *re
 void datastores_close(struct datastores *stores)
 {
     for (size_t i = 0; i < stores->count; i++) {
-        if (stores->list[i].fd >= 0) {
-            (void)close(stores->list[i].fd);
+        struct datastore *ds = &stores->list[i];
+        if (ds->fd >= 0) {
+            (void)close(ds->fd);
         }
-        store_fs_rooted_free(stores->list[i].fs);
+        if (ds->path != NULL) {
+            store_fs_rooted_free(ds->fs);
+        } else {
+            vmfs_fs_free(ds->fs);
+        }
+        vmfs_close(ds->volume);
+        for (size_t k = 0; k < ds->lun_count; k++) {
+            store_close(ds->lun_stores[k]);
+        }
     }
     free(stores->list);
     *stores = (struct datastores){0};
@@ -150,11 +192,57 @@ char *datastore_path(const struct datastore *ds, const char *path, struct err *e
     return alloc_printf(err, "[%s] %s", ds->name, path);
 }
 
+/* ---- the folder itself ---- */
+
+static bool is_folder(DIR *dir, const struct dirent *entry)
+{
+    struct stat st;
+
+    if (entry->d_name[0] == '.') {
+        return false;
+    }
+    if (entry->d_type != DT_UNKNOWN) {
+        return entry->d_type == DT_DIR;
+    }
+    return fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+VixError datastore_list(const struct datastore *ds, VixError (*found)(void *ctx, const char *name, struct err *err),
+                        void *ctx, struct err *err)
+{
+    if (ds->volume != NULL) {
+        return vmfs_list(ds->volume, "/", found, ctx, err);
+    }
+    int fd = openat(ds->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    VixError code = VIX_OK;
+
+    if (dir == NULL) {
+        code = err_set_errno(err, errno, "datastore %s: cannot read the folder", ds->name);
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return code;
+    }
+    for (const struct dirent *entry; code == VIX_OK && (entry = readdir(dir)) != NULL;) {
+        if (is_folder(dir, entry)) {
+            code = found(ctx, entry->d_name, err);
+        }
+    }
+    (void)closedir(dir);
+    return code;
+}
+
 VixError datastore_space(const struct datastore *ds, uint64_t *ret_capacity, uint64_t *ret_free, struct err *err)
 {
     struct statvfs st;
     uint64_t capacity, available;
 
+    if (ds->volume != NULL) {
+        *ret_capacity = vmfs_info(ds->volume)->size;
+        *ret_free = 0; /* nothing can be made */
+        return VIX_OK;
+    }
     if (fstatvfs(ds->fd, &st) != 0) {
         return err_set_errno(err, errno, "datastore %s: cannot look at its file system", ds->name);
     }
@@ -183,6 +271,9 @@ static VixError make_step(int *folder, const char *name, bool may_exist, const c
 
 VixError datastore_make_folder(const struct datastore *ds, const char *path, bool parents, struct err *err)
 {
+    if (ds->volume != NULL) {
+        return err_set(err, VIX_E_FILE_READ_ONLY, "%s: no folders are made on a volume of VMFS", path);
+    }
     CLEANUP_FREE char *copy = alloc_text(path, err);
     CLEANUP_CLOSE int folder = fcntl(ds->fd, F_DUPFD_CLOEXEC, 0);
     VixError code = copy != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* datastore.h - folders of this machine under the names by which clients know them. A path of a client,
+/* datastore.h - folders of this machine, and volumes of VMFS on LUNs of it (whose files are not made or removed, but as
+ * little as by SAN), under the names by which clients know them. A path of a client,
  * "[datastore1] vm/disk.vmdk", is the only way to a file, and leads nowhere but below the folder (store_fs_rooted_new).
  * Fixed after the start; any thread. */
 #ifndef VIXDISKD_DATASTORE_H
@@ -11,15 +12,20 @@
 
 #include "daemon/config.h"
 #include "store/store.h"
+#include "vmfs/vmfs.h"
 
 #define DATASTORE_PATH_MAX 2048u /* bytes */
 
 struct datastore {
     const char *name; /* the configuration's */
-    const char *path;
+    const char *path; /* NULL: a volume */
+    const struct host_lun *luns;
+    size_t lun_count;
+    struct store *lun_stores[HOST_LUNS_MAX];
+    struct vmfs *volume; /* NULL: a folder */
     char moref[32];
     bool writable;
-    int fd;              /* the folder */
+    int fd;              /* the folder; -1: a volume */
     struct store_fs *fs; /* its files: "vm/disk.vmdk" */
 };
 
@@ -43,6 +49,10 @@ VixError datastore_parse(const struct datastores *stores, const char *text, cons
 
 /** "[name] path"; freed by the caller. */
 char *datastore_path(const struct datastore *ds, const char *path, struct err *err);
+
+/** Tells the names in the datastore's folder that may be folders. */
+VixError datastore_list(const struct datastore *ds, VixError (*found)(void *ctx, const char *name, struct err *err),
+                        void *ctx, struct err *err);
 
 /** Bytes of the file system below, and those that are free. */
 VixError datastore_space(const struct datastore *ds, uint64_t *ret_capacity, uint64_t *ret_free, struct err *err);

@@ -92,21 +92,31 @@ static VixError print_start(const char *config_path, bool *hides, struct err *er
     return VIX_OK;
 }
 
-static VixError print_datastore(const struct host_datastore *ds, bool *hides, struct err *err)
+static VixError print_place(const char *place, bool writable, bool *hides, struct err *err)
 {
     CLEANUP_FREE char *path = NULL;
-    VixError code = resolve(ds->path, &path, err);
+    VixError code = resolve(place, &path, err);
 
     if (code != VIX_OK) {
         return code;
     }
     if (is_hidden(path)) {
-        print_line(ds->writable ? "BindPaths" : "BindReadOnlyPaths", path);
+        print_line(writable ? "BindPaths" : "BindReadOnlyPaths", path);
         *hides = true;
-    } else if (ds->writable && !is_below(path, UNIT_FOLDER)) {
+    } else if (writable && !is_below(path, UNIT_FOLDER)) {
         print_line("ReadWritePaths", path);
     }
     return VIX_OK;
+}
+
+static VixError print_datastore(const struct host_datastore *ds, bool *hides, struct err *err)
+{
+    VixError code = ds->path != NULL ? print_place(ds->path, ds->writable, hides, err) : VIX_OK;
+
+    for (size_t i = 0; i < ds->lun_count && code == VIX_OK; i++) {
+        code = print_place(ds->luns[i].path, ds->writable, hides, err);
+    }
+    return code;
 }
 
 VixError setup_drop_in(const char *config_path, struct err *err)

@@ -5,6 +5,7 @@
 
 #include "daemon/config.h"
 #include "daemon/datastore.h"
+#include "daemon/leases.h"
 #include "daemon/sessions.h"
 #include "daemon/tickets.h"
 #include "net/thumbprint.h"
@@ -16,6 +17,7 @@ struct host {
     struct datastores stores;
     struct sessions *sessions;
     struct tickets *tickets;
+    struct leases *leases;
     struct tls_identity *identity;
     char thumbprint[THUMBPRINT_TEXT_MAX]; /* SHA-1, as tickets tell it */
     uint16_t port, nfc_port;              /* as bound */

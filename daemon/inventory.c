@@ -2,14 +2,9 @@
 /* Machines as folders: which there are, and the numbers and identifiers that stay theirs. */
 #include "daemon/inventory.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -115,39 +110,23 @@ static VixError look_at_folder(const struct datastore *ds, const char *name, str
     return code;
 }
 
-static bool is_folder(DIR *dir, const struct dirent *entry)
-{
-    struct stat st;
+/** The machines of one datastore while they are read. */
+struct reading {
+    const struct datastore *ds;
+    struct inventory *inv;
+    size_t *room;
+};
 
-    if (entry->d_name[0] == '.') {
-        return false;
-    }
-    if (entry->d_type != DT_UNKNOWN) {
-        return entry->d_type == DT_DIR;
-    }
-    return fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+static VixError look_at_entry(void *ctx, const char *name, struct err *err)
+{
+    struct reading *r = ctx;
+    return look_at_folder(r->ds, name, r->inv, r->room, err);
 }
 
 static VixError read_datastore(const struct datastore *ds, struct inventory *inv, size_t *room, struct err *err)
 {
-    int fd = openat(ds->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    VixError code = VIX_OK;
-
-    if (dir == NULL) {
-        code = err_set_errno(err, errno, "datastore %s: cannot read the folder", ds->name);
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return code;
-    }
-    for (const struct dirent *entry; code == VIX_OK && (entry = readdir(dir)) != NULL;) {
-        if (is_folder(dir, entry)) {
-            code = look_at_folder(ds, entry->d_name, inv, room, err);
-        }
-    }
-    (void)closedir(dir);
-    return code;
+    struct reading r = {.ds = ds, .inv = inv, .room = room};
+    return datastore_list(ds, look_at_entry, &r, err);
 }
 
 static int by_place(const void *pa, const void *pb)

@@ -115,6 +115,9 @@ static VixError make_tables(struct host *host, struct err *err)
     if (code == VIX_OK) {
         code = tickets_new(limits->tickets, limits->ticket_life * 1000, &host->tickets, err);
     }
+    if (code == VIX_OK) {
+        code = leases_new(limits->lease_life * 1000, &host->leases, err);
+    }
     return code;
 }
 
@@ -146,6 +149,7 @@ static void start_done(struct start *s)
     if (s->nfc_fd >= 0) {
         (void)close(s->nfc_fd);
     }
+    leases_free(s->host.leases);
     tickets_free(s->host.tickets);
     sessions_free(s->host.sessions);
     datastores_close(&s->host.stores);

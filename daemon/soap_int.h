@@ -25,6 +25,7 @@
 #define REF_FILE_MANAGER "ha-nfc-file-manager"
 #define REF_DISK_MANAGER "ha-vdiskmanager"
 #define REF_NFC "ha-nfc-service"
+#define REF_LEASE_MANAGER "ha-host-disk-manager"
 
 #define FAULT_TYPE_MAX 48u
 
@@ -92,7 +93,15 @@ void call_open_disk(struct call *c);
 void call_open_readonly(struct call *c);
 void call_file_management(struct call *c);
 void call_lib_version(struct call *c);
+bool call_may_write(const struct call *c, const struct datastore *ds);
 void call_no_transfers(struct call *c);
+
+/* soap_lease.c */
+void call_acquire_lease(struct call *c);
+void call_map_region(struct call *c);
+void call_renew_lease(struct call *c);
+void call_renew_all_leases(struct call *c);
+void call_release_lease(struct call *c);
 
 /* soap_disk.c */
 void call_create_virtual_disk(struct call *c);
@@ -112,7 +121,7 @@ void call_continue_retrieve(struct call *c);
 struct object {
     const char *type;
     char value[SESSION_TYPE_MAX];
-    const struct machine *machine; /* of a VirtualMachine */
+    const struct machine *machine; /* of a VirtualMachine, or its VirtualMachineSnapshot */
     const struct datastore *ds;    /* of a Datastore */
     unsigned number;               /* of a ContainerView or Task */
 };
@@ -145,6 +154,10 @@ struct property {
     void (*put)(struct call *c, const struct object *o, struct xml_text *x);
 };
 extern const struct property machine_properties[]; /* soap_machine.c; ends with NULL */
+extern const struct property snapshot_properties[];
+
+/** The machine of which a reference is the snapshot; NULL, also for machines that have none. */
+const struct machine *object_snapshot(struct call *c, const char *value);
 
 /** <val xsi:type="xsd:string">escaped</val> and so on. */
 void put_val(struct xml_text *x, const char *type, const char *text);

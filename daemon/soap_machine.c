@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A machine's properties, with its disks as devices behind SCSI controllers: fifteen disks each. Machines here never
- * run, have no snapshots, and no change tracking. */
+ * run, and have no change tracking. Those on a volume of VMFS have a snapshot, which is the machine as it is: a lease
+ * of a disk is one as of a snapshot. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,6 +249,27 @@ static void put_config(struct call *c, const struct object *o, struct xml_text *
     xml_raw(x, "</val>");
 }
 
+static void put_snapshot(struct call *c, const struct object *o, struct xml_text *x)
+{
+    char value[SESSION_TYPE_MAX];
+
+    (void)c;
+    if (o->machine->ds->volume == NULL) {
+        return;
+    }
+    (void)snprintf(value, sizeof value, "snapshot-%s", o->machine->moref + strlen("vm-"));
+    xml_raw(x, "<val xsi:type=\"VirtualMachineSnapshotInfo\">");
+    xml_reference(x, "currentSnapshot", "VirtualMachineSnapshot", value);
+    xml_raw(x, "</val>");
+}
+
+const struct property snapshot_properties[] = {
+    {"config", put_config},
+    {"config.hardware", put_hardware},
+    {"config.hardware.device", put_device_array},
+    {NULL, NULL},
+};
+
 const struct property machine_properties[] = {
     {"name", put_name},
     {"config", put_config},
@@ -260,6 +282,7 @@ const struct property machine_properties[] = {
     {"config.files.vmPathName", put_vmx},
     {"config.hardware", put_hardware},
     {"config.hardware.device", put_device_array},
+    {"snapshot", put_snapshot},
     {"runtime", put_runtime},
     {"runtime.powerState", put_power},
     {"runtime.connectionState", put_connection},

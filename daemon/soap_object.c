@@ -153,6 +153,18 @@ static bool find_machine(struct call *c, const char *value, struct object *o)
     return false;
 }
 
+const struct machine *object_snapshot(struct call *c, const char *value)
+{
+    struct object o = {0};
+    char moref[SESSION_TYPE_MAX];
+
+    if (strncmp(value, TEXT("snapshot-")) != 0) {
+        return NULL;
+    }
+    (void)snprintf(moref, sizeof moref, "vm-%.20s", value + strlen("snapshot-"));
+    return find_machine(c, moref, &o) && o.machine->ds->volume != NULL ? o.machine : NULL;
+}
+
 bool object_find(struct call *c, const char *type, const char *value, struct object *ret_object)
 {
     static const char *const kept[] = {"ContainerView", "Task"};
@@ -166,6 +178,9 @@ bool object_find(struct call *c, const char *type, const char *value, struct obj
     }
     if (strcmp(type, "VirtualMachine") == 0 && find_machine(c, value, &o)) {
         o.type = "VirtualMachine";
+    }
+    if (strcmp(type, "VirtualMachineSnapshot") == 0 && (o.machine = object_snapshot(c, value)) != NULL) {
+        o.type = "VirtualMachineSnapshot";
     }
     if (strcmp(type, "Datastore") == 0 && (o.ds = datastore_by_moref(&c->host->stores, value)) != NULL) {
         o.type = "Datastore";
@@ -193,7 +208,7 @@ size_t object_index(const struct call *c, const struct object *o)
     if (o->ds != NULL) {
         return FIXED_COUNT + (size_t)(o->ds - c->host->stores.list);
     }
-    if (o->machine != NULL) {
+    if (o->machine != NULL && strcmp(o->type, "VirtualMachine") == 0) {
         return FIXED_COUNT + c->host->stores.count + (size_t)(o->machine - c->inventory.machines);
     }
     return object_index_count(c);
@@ -454,9 +469,29 @@ static void put_ds_summary(struct call *c, const struct object *o, struct xml_te
     xml_element_number(x, "freeSpace", available);
     xml_element_bool(x, "accessible", accessible);
     xml_element_bool(x, "multipleHostAccess", false);
-    xml_element(x, "type", "OTHER");
+    xml_element(x, "type", o->ds->volume != NULL ? "VMFS" : "OTHER");
     xml_element(x, "maintenanceMode", "normal");
     xml_raw(x, "</val>");
+}
+
+/** The volume and its LUNs: where those are is for the client to find by their names. */
+static void put_vmfs(const struct datastore *ds, struct xml_text *x)
+{
+    const struct vmfs_info *info = vmfs_info(ds->volume);
+
+    xml_raw(x, "<vmfs><name>");
+    put_inventory_name(x, ds->name);
+    xml_raw(x, "</name>");
+    xml_element_number(x, "capacity", info->size);
+    xml_element_number(x, "blockSizeMb", info->block_size >> 20);
+    xml_element_number(x, "majorVersion", info->major);
+    xml_element(x, "uuid", info->uuid);
+    for (size_t i = 0; i < ds->lun_count; i++) {
+        xml_raw(x, "<extent>");
+        xml_element(x, "diskName", ds->luns[i].name);
+        xml_raw(x, "</extent>");
+    }
+    xml_raw(x, "</vmfs>");
 }
 
 static void put_ds_info(struct call *c, const struct object *o, struct xml_text *x)
@@ -467,12 +502,16 @@ static void put_ds_info(struct call *c, const struct object *o, struct xml_text 
     (void)c;
     (void)datastore_space(o->ds, &capacity, &available, NULL);
     format_url(o->ds, url, sizeof url);
-    xml_raw(x, "<val xsi:type=\"DatastoreInfo\"><name>");
+    xml_raw(x, o->ds->volume != NULL ? "<val xsi:type=\"VmfsDatastoreInfo\"><name>"
+                                     : "<val xsi:type=\"DatastoreInfo\"><name>");
     put_inventory_name(x, o->ds->name);
     xml_raw(x, "</name>");
     xml_element(x, "url", url);
     xml_element_number(x, "freeSpace", available);
     xml_element_number(x, "maxFileSize", INT64_MAX);
+    if (o->ds->volume != NULL) {
+        put_vmfs(o->ds, x);
+    }
     xml_raw(x, "</val>");
 }
 
@@ -627,11 +666,9 @@ static const struct {
     const char *type;
     const struct property *properties;
 } types[] = {
-    {"VirtualMachine", machine_properties},
-    {"Datastore", datastore_properties},
-    {"Task", task_properties},
-    {"SessionManager", session_properties},
-    {"ServiceInstance", service_properties},
+    {"VirtualMachine", machine_properties}, {"VirtualMachineSnapshot", snapshot_properties},
+    {"Datastore", datastore_properties},    {"Task", task_properties},
+    {"SessionManager", session_properties}, {"ServiceInstance", service_properties},
     {"ManagedEntity", fixed_properties},
 };
 

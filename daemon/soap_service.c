@@ -52,6 +52,7 @@ void call_retrieve_service_content(struct call *c)
 void call_retrieve_internal_content(struct call *c)
 {
     xml_raw(&c->out, "<returnval>");
+    xml_reference(&c->out, "diskManager", "HostDiskManager", REF_LEASE_MANAGER);
     xml_reference(&c->out, "nfcService", "NfcService", REF_NFC);
     xml_raw(&c->out, "</returnval>");
 }

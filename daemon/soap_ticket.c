@@ -60,7 +60,7 @@ void call_get_vm_files(struct call *c)
     issue(c, &scope, what);
 }
 
-static bool may_write(const struct call *c, const struct datastore *ds)
+bool call_may_write(const struct call *c, const struct datastore *ds)
 {
     return ds->writable && !c->session.user->read_only;
 }
@@ -94,7 +94,7 @@ static void disk_ticket(struct call *c, bool write)
     if (m == NULL) {
         return;
     }
-    if (write && !may_write(c, m->ds)) {
+    if (write && !call_may_write(c, m->ds)) {
         call_no_permission(c, "VirtualMachine", m->moref, "VirtualMachine.Provisioning.DiskRandomAccess",
                            c->session.user->read_only ? "the user may only read" : "the datastore is only read here");
         return;
@@ -139,7 +139,7 @@ void call_file_management(struct call *c)
         call_no_object(c, "Datastore", moref);
         return;
     }
-    struct ticket_scope scope = {.kind = TICKET_DATASTORE, .ds = ds, .writable = may_write(c, ds)};
+    struct ticket_scope scope = {.kind = TICKET_DATASTORE, .ds = ds, .writable = call_may_write(c, ds)};
     (void)snprintf(what, sizeof what, "datastore %s, %s", ds->name, scope.writable ? "writing" : "reading");
     issue(c, &scope, what);
 }
