@@ -15,6 +15,9 @@
 #   make tree            the tree that travels, vmware-vix-disklib-distrib, as a folder and a tarball in build/dist
 #   make image           the same as an OCI image for KubeVirt's importer and Forklift, build/dist/*.oci.tar
 #   make pictures        draws docs/pictures anew: a chain, and the bars of the table in bench/README.md
+#   make dist            the source of the last commit, build/dist/vixdisk-VERSION.tar.xz
+#   make release         all of these in build/dist, with SHA256SUMS
+#   make check-reproducible   the tree and the image twice, in two paths: the same bytes; some minutes
 #   make install         [DESTDIR=] [PREFIX=/usr/local]
 #   make clean
 
@@ -22,7 +25,8 @@ PREFIX ?= /usr/local
 B = build/release
 DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve pictures tree image install clean
+.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve pictures tree image dist release check-reproducible \
+    install clean
 
 all: build
 
@@ -88,6 +92,17 @@ tree:
 
 image: tree
 	@scripts/make-oci $(DIST)/vixdisk-vddk-$$(scripts/version).$$(uname -m).oci.tar $(DIST)
+
+dist:
+	@mkdir -p $(DIST)
+	git archive --prefix=vixdisk-$$(scripts/version)/ HEAD | xz -9 >$(DIST)/vixdisk-$$(scripts/version).tar.xz
+
+release: image dist
+	cd $(DIST) && sha256sum vixdisk-* >SHA256SUMS
+
+check-reproducible:
+	@scripts/setup tree
+	@scripts/check-reproducible
 
 pictures: build
 	@scripts/make-pictures $(B)/tool/vixdisk
