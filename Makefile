@@ -8,7 +8,8 @@
 #   make check-packages  the packages in a bare root, and the RPM packages
 #   make check-guest     hotadd and san in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
-#   make soak            [KILLS=200] kill the command at random moments; fail every call; lose the power at every moment
+#   make soak            [KILLS=N] [MINUTES=30] kill command and host at random moments, load the host, fail every
+#                        call, lose the power at every moment
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
 #   make curve           how times grow with capacity and grains; draws bench/curve.svg
@@ -66,6 +67,8 @@ soak:
 	@scripts/setup check
 	@$(MAKE) --no-print-directory build
 	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),200)
+	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --kills $(or $(KILLS),500)
+	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --minutes $(or $(MINUTES),30)
 	@VIXDISK_FAULTS=all $(B)/tests/api/api_faults
 	@VIXDISK_CRASH_SEEDS=20 $(B)/tests/unit/test_power_loss
 
