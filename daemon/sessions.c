@@ -86,19 +86,29 @@ void sessions_free(struct sessions *s)
     free(s);
 }
 
+/** A client that was killed does not log out: where all sessions are in use, the one that has been silent for longest
+ * gives way to a new one, if that is so long. One that wants it back logs in again. */
+#define GIVES_WAY_MS 60000u
+
 /** A free place, after those that were silent for too long are gone; NULL. */
 static struct slot **free_place_locked(struct sessions *s)
 {
     uint64_t now = now_ms();
-    struct slot **place = NULL;
+    struct slot **place = NULL, **silent = NULL;
 
     for (size_t i = 0; i < s->max; i++) {
         if (s->slots[i] != NULL && now - s->slots[i]->last_ms >= s->idle_ms) {
             drop(&s->slots[i]);
         }
-        if (s->slots[i] == NULL && place == NULL) {
-            place = &s->slots[i];
+        if (s->slots[i] == NULL) {
+            place = place != NULL ? place : &s->slots[i];
+        } else if (silent == NULL || s->slots[i]->last_ms < (*silent)->last_ms) {
+            silent = &s->slots[i];
         }
+    }
+    if (place == NULL && silent != NULL && now - (*silent)->last_ms >= GIVES_WAY_MS) {
+        drop(silent);
+        place = silent;
     }
     return place;
 }

@@ -243,7 +243,7 @@ def long_time(minutes, sessions, seed):
     roles = [readers] * 6 + [None] * 4 + [cut_short] * 2 + [wrong_tickets, nonsense, slow, slow]  # None: a writer
     count = sum(roles[i % len(roles)] is None for i in range(sessions))
     place = Place(count + 4, "connections-per-address = 512\nhttp-connections = 512\nconnections = 512\n"
-                             "handshake-seconds = 20\nlogin-delay-ms = 0\n")
+                             "handshake-seconds = 20\nlogin-delay-ms = 0\nsessions = 4096\nsession-idle-seconds = 60\n")
     stop = threading.Event()
     threads, writers = [], []
     for i in range(sessions):
@@ -262,8 +262,9 @@ def long_time(minutes, sessions, seed):
             raise Fault("the host has ended:\n" + place.host.log()[-4000:])
         peaks.append(usage(pid))
         if len(peaks) % 12 == 0:
-            print("%5.1f min: %d KiB, %d files, %d threads; %d writes" %
-                  (minutes - (end - time.monotonic()) / 60, *peaks[-1], sum(w.told for w in writers)), flush=True)
+            print("%5.1f min: %d KiB, %d files, %d threads; %d writes, %d refused" %
+                  (minutes - (end - time.monotonic()) / 60, *peaks[-1], sum(w.told for w in writers),
+                   sum(w.failed for w in writers)), flush=True)
     stop.set()
     for thread in threads:
         thread.join(timeout=120)
@@ -278,6 +279,8 @@ def long_time(minutes, sessions, seed):
     place.host.stop()
     for writer in writers:
         writer.model.settle(read_local(place, writer.name), writer.name)
+    if min(w.told for w in writers) == 0:
+        raise Fault("a writer never came through")
     told, failed = sum(w.told for w in writers), sum(w.failed for w in writers)
     print("%d sessions, %g minutes: %d writes told to be done and there, %d refused or cut short; memory %d KiB at first, "
           "%d KiB at last; files %d and %d, %d with nobody there" %
