@@ -95,9 +95,18 @@ static void refuse_login(struct call *c, const char *user)
 void call_login(struct call *c)
 {
     const char *name = call_text(c, "userName");
-    const struct host_user *user = users_check(&c->host->config, name, call_text(c, "password"));
+    bool busy = false;
+    const struct host_user *user = users_check(&c->host->config, name, call_text(c, "password"), &busy);
     struct err err;
 
+    err_init(&err);
+    if (user == NULL && busy) {
+        (void)err_set(&err, VIX_E_OBJECT_IS_BUSY,
+                      "too many logins wait for their passwords to be checked: try again later");
+        host_log(HOST_LOG_WARN, "%s: %s", c->peer, err.text);
+        call_failed(c, &err);
+        return;
+    }
     if (user == NULL) {
         refuse_login(c, name);
         return;
@@ -105,7 +114,6 @@ void call_login(struct call *c)
     if (c->session.token[0] != '\0') {
         session_end(c->host->sessions, c->session.token); /* the new one takes its place */
     }
-    err_init(&err);
     if (session_begin(c->host->sessions, user, &c->session, &err) != VIX_OK) {
         host_log(HOST_LOG_WARN, "%s: user %s cannot log in: %s", c->peer, user->name, err.text);
         call_failed(c, &err);

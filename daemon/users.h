@@ -9,9 +9,12 @@
 
 #define PASSWORD_MAX 512u /* bytes, as crypt(3) has it */
 
-/** The user whose name and password these are; NULL if there is none. Takes about as long for a name that does not
- * exist. One password is looked at after the other: a flood of logins takes one core at most. */
-const struct host_user *users_check(const struct host_config *config, const char *name, const char *password);
+/** The user whose name and password these are; NULL if there is none, or with *ret_busy if it could not be looked at,
+ * as too many others wait or there is no memory. Takes about as long for a name that does not exist. One password is
+ * looked at after the other: a flood of logins takes one core at most. One that was right before is known again at
+ * once. */
+const struct host_user *users_check(const struct host_config *config, const char *name, const char *password,
+                                    bool *ret_busy);
 
 /** The hash of a new password; freed by the caller. */
 VixError users_hash(const char *password, char **ret_hash, struct err *err);

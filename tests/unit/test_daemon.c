@@ -158,6 +158,7 @@ static void passwords(void **state)
     char *password = NULL, *second = NULL, *hash = NULL;
     struct host_user user = {.name = (char *)(uintptr_t) "u"};
     struct host_config c = {.users = &user, .user_count = 1};
+    bool busy = false;
 
     (void)state;
     assert_int_equal(users_random_password(&password, &err), VIX_OK);
@@ -167,22 +168,23 @@ static void passwords(void **state)
     assert_int_equal(users_hash(password, &hash, &err), VIX_OK);
     assert_int_equal(strncmp(hash, "$y$", 3), 0);
     user.hash = hash;
-    assert_ptr_equal(users_check(&c, "u", password), &user);
-    assert_null(users_check(&c, "u", second));
-    assert_null(users_check(&c, "u", ""));
-    assert_null(users_check(&c, "v", password));
-    assert_null(users_check(&c, "", ""));
+    assert_ptr_equal(users_check(&c, "u", password, &busy), &user);
+    assert_ptr_equal(users_check(&c, "u", password, &busy), &user); /* known from now on */
+    assert_null(users_check(&c, "u", second, &busy));
+    assert_null(users_check(&c, "u", "", &busy));
+    assert_null(users_check(&c, "v", password, &busy));
+    assert_null(users_check(&c, "", "", &busy));
     static const char *const locked[] = {"!", "", "*", "x", "!$y$j9T$abc"};
     for (size_t i = 0; i < sizeof locked / sizeof locked[0]; i++) {
         user.hash = (char *)(uintptr_t)locked[i];
-        assert_null(users_check(&c, "u", password));
-        assert_null(users_check(&c, "u", ""));
-        assert_null(users_check(&c, "u", locked[i]));
+        assert_null(users_check(&c, "u", password, &busy));
+        assert_null(users_check(&c, "u", "", &busy));
+        assert_null(users_check(&c, "u", locked[i], &busy));
     }
     char *longest = calloc(1, 2000);
     memset(longest, 'x', 1999);
     user.hash = hash;
-    assert_null(users_check(&c, "u", longest));
+    assert_null(users_check(&c, "u", longest, &busy));
     free(longest);
     free(hash);
     free(password);
