@@ -630,7 +630,7 @@ void VixDiskLib_FreeInfo(VixDiskLibInfo *info);
 /** The transport of an open disk: "file", "san", "hotadd", "nbdssl" or "nbd"; NULL for a handle that is not valid. */
 const char *VixDiskLib_GetTransportMode(VixDiskLibHandle diskHandle);
 
-/** Reads sectors. @buf numSectors * 512 bytes. A read that fails leaves the buffer undefined.
+/** Reads sectors. @readBuffer numSectors * 512 bytes. A read that fails leaves the buffer undefined.
  * Return: VIX_E_DISK_OUTOFRANGE beyond the capacity. No sectors is VIX_OK. */
 VixError VixDiskLib_Read(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector, VixDiskLibSectorType numSectors,
                          uint8 *readBuffer);
@@ -723,7 +723,7 @@ VixError VixDiskLib_CheckRepair(const VixDiskLibConnection connection, const cha
 VixError VixDiskLib_Reparent(const VixDiskLibConnection connection, const char *path, const char *parentHint);
 
 /** The parts of a disk that hold data, in chunks; what is not listed reads as zeros.
- * @startSector a multiple of chunkSize below the capacity; @numSectors a multiple of it, or reaching the end; clipped
+ * @startSector a multiple of chunkSize below the capacity. @numSectors a multiple of it, or reaching the end; clipped
  * at the capacity;
  * @chunkSize at least VIXDISKLIB_MIN_CHUNK_SIZE; at most VIXDISKLIB_MAX_CHUNK_NUMBER chunks.
  * @blockList set to a list for VixDiskLib_FreeBlockList. */

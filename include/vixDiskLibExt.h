@@ -158,8 +158,10 @@ typedef struct {
     Bool hasOffset;     /* the bytes stand at offsetBytes as they are (not compressed) */
 } VixDiskLibExt_Run;
 
-/** Tells the runs of a range in order; the callback returns FALSE to stop. */
+/** Told of a run; FALSE stops the map. */
 typedef Bool (*VixDiskLibExt_RunFunc)(void *data, const VixDiskLibExt_Run *run);
+
+/** Tells the runs of a range in order: they follow each other without gaps. */
 VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                            VixDiskLibSectorType numSectors, VixDiskLibExt_RunFunc func, void *data);
 
@@ -205,7 +207,10 @@ typedef struct {
     Bool thin;                       /* a disk on a server: its space is taken as it is written */
 } VixDiskLibExt_Details;
 
+/** Tells the details of an open disk. @details set to a struct for VixDiskLibExt_FreeDetails. */
 VixError VixDiskLibExt_GetDetails(VixDiskLibHandle diskHandle, VixDiskLibExt_Details **details);
+
+/** Frees what VixDiskLibExt_GetDetails made. NULL is harmless. */
 void VixDiskLibExt_FreeDetails(VixDiskLibExt_Details *details);
 
 /* How VixDiskLibExt_Check looks. */
@@ -261,9 +266,10 @@ VixError VixDiskLibExt_Check(VixDiskLibConnection connection, const char *path, 
 VixError VixDiskLibExt_Thumbprint(const char *serverName, uint32 port, uint32 timeoutMs, char *sha1, size_t sha1Size,
                                   char *sha256, size_t sha256Size);
 
-/** Bytes on the wire so far of an open disk, framing included, and of all disks of a connection, closed ones too; 0 of
- * local ones. Any pointer may be NULL. */
+/** Bytes on the wire so far of an open disk, framing included; 0 of a local one. Any pointer may be NULL. */
 VixError VixDiskLibExt_GetTraffic(VixDiskLibHandle diskHandle, uint64 *bytesIn, uint64 *bytesOut);
+
+/** As VixDiskLibExt_GetTraffic, of all disks of a connection, those that are closed too. */
 VixError VixDiskLibExt_GetConnectionTraffic(VixDiskLibConnection connection, uint64 *bytesIn, uint64 *bytesOut);
 
 /** A disk of a virtual machine. Texts that a server does not tell are NULL. */
@@ -334,12 +340,16 @@ typedef struct {
 /** Lists the machines and datastores that the user of a connection can see. VIX_E_NOT_SUPPORTED on a local connection.
  */
 VixError VixDiskLibExt_ListInventory(VixDiskLibConnection connection, VixDiskLibExt_Inventory **inventory);
+
+/** Frees what VixDiskLibExt_ListInventory made. NULL is harmless. */
 void VixDiskLibExt_FreeInventory(VixDiskLibExt_Inventory *inventory);
 
 /** The machine of a connection with its snapshots; one piece of memory, freed by VixDiskLibExt_FreeMachine.
  * @snapshotRef NULL, or the snapshot as of which its disks are told. VIX_E_NOT_SUPPORTED on a local connection;
  * VIX_E_OBJECT_NOT_FOUND: there is no such snapshot. */
 VixError VixDiskLibExt_GetMachine(VixDiskLibConnection connection, const char *snapshotRef, VixDiskLibExt_Vm **vm);
+
+/** Frees what VixDiskLibExt_GetMachine made. NULL is harmless. */
 void VixDiskLibExt_FreeMachine(VixDiskLibExt_Vm *vm);
 
 /* ---- incremental copies: what needs the machine of a connection to a server ---- */
