@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* cmd_doctor.c - goes the way to a disk on a server step by step and tells which step fails, why, and what to do.
  * Writes nothing anywhere; a ticket for reading is all that is asked for. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -13,13 +14,15 @@
 
 #include "changes.h"
 #include "commands.h"
+#include "doctor.h"
 #include "json.h"
 #include "progress.h"
 
 #define CONNECT_MS 10000
 #define NAME_BYTES 512
-#define SPEED_NS UINT64_C(2000000000)
-#define PIECE_BYTES ((uint64_t)1 << 20)
+#define DEPTH 16
+#define MUCH_FASTER 1.5
+#define CONFIG_BUFFERS "vixDiskLib.nfcAio.Session."
 
 struct doctor {
     struct cli *cli;
@@ -31,8 +34,7 @@ struct doctor {
     VixDiskLibHandle disk;
 };
 
-/** Tells of a step. @why what was found; @todo what to do, NULL if it passed. */
-static bool tell(struct doctor *d, const char *step, const char *why, const char *todo)
+bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *todo)
 {
     bool good = todo == NULL;
     d->bad = d->bad || !good;
@@ -55,7 +57,19 @@ static bool tell_failure(struct doctor *d, const char *step, VixError code, cons
     char text[2048];
     snprintf(text, sizeof text, "%s (%llu): %s", VixDiskLibExt_ErrorName(code), (unsigned long long)(code & 0xffff),
              VixDiskLibExt_LastErrorDetail());
-    return tell(d, step, text, todo);
+    return doctor_tell(d, step, text, todo);
+}
+
+/** This command's own library: its version, and the file that was loaded. */
+static void tell_library(struct doctor *d)
+{
+    char text[NAME_BYTES];
+    Dl_info info;
+    bool known = dladdr((const void *)(uintptr_t)VixDiskLibExt_Version, &info) != 0 && info.dli_fname != NULL;
+    char *file = known ? realpath(info.dli_fname, NULL) : NULL;
+    snprintf(text, sizeof text, "vixdisk %s, %s", VixDiskLibExt_Version(), file != NULL ? file : "of an unknown file");
+    free(file);
+    (void)doctor_tell(d, "library", text, NULL);
 }
 
 /* ---- the network ---- */
@@ -90,11 +104,11 @@ static bool try_port(struct doctor *d, const char *name_step, const char *step, 
     int found = getaddrinfo(host, service, &hints, &list);
     if (found != 0) {
         snprintf(text, sizeof text, "%s: %s", host, gai_strerror(found));
-        return tell(d, name_step != NULL ? name_step : step, text,
-                    "see that DNS or /etc/hosts of this machine knows that name");
+        return doctor_tell(d, name_step != NULL ? name_step : step, text,
+                           "see that DNS or /etc/hosts of this machine knows that name");
     }
     if (name_step != NULL) {
-        (void)tell(d, name_step, host, NULL);
+        (void)doctor_tell(d, name_step, host, NULL);
     }
     for (const struct addrinfo *at = list; at != NULL && errnum != 0; at = at->ai_next) {
         int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -106,8 +120,8 @@ static bool try_port(struct doctor *d, const char *name_step, const char *step, 
     freeaddrinfo(list);
     snprintf(text, sizeof text, "%s:%u%s%s", host, port, errnum == 0 ? "" : ": ",
              errnum == 0 ? "" : strerrordesc_np(errnum));
-    return tell(d, step, text,
-                errnum == 0 ? NULL : "open this port from here to that host in every firewall between them");
+    return doctor_tell(d, step, text,
+                       errnum == 0 ? NULL : "open this port from here to that host in every firewall between them");
 }
 
 static bool same_hex(const char *a, const char *b)
@@ -133,8 +147,9 @@ static bool look_at_certificate(struct doctor *d)
     }
     snprintf(text, sizeof text, "SHA-1 %s SHA-256 %s", sha1, sha256);
     bool wrong = given != NULL && !same_hex(given, sha1) && !same_hex(given, sha256);
-    return tell(d, "certificate", text,
-                wrong ? "it is not the one of --thumbprint: ask the server's owner whether it was replaced" : NULL);
+    return doctor_tell(d, "certificate", text,
+                       wrong ? "it is not the one of --thumbprint: ask the server's owner whether it was replaced"
+                             : NULL);
 }
 
 /* ---- the server ---- */
@@ -146,17 +161,31 @@ static bool log_in(struct doctor *d)
     int status = cli_connect_server(d->cli);
     d->cli->common.json = json;
     if (status == STATUS_DONE) {
-        return tell(d, "login", "accepted", NULL);
+        return doctor_tell(d, "login", "accepted", NULL);
     }
-    return tell(d, "login", VixDiskLibExt_LastErrorDetail(),
-                "see user, password and thumbprint; 'vixdisk thumbprint' shows the server's");
+    return doctor_tell(d, "login", VixDiskLibExt_LastErrorDetail(),
+                       "see user, password and thumbprint; 'vixdisk thumbprint' shows the server's");
+}
+
+static bool look_at_product(struct doctor *d)
+{
+    char text[256];
+    VixDiskLibExt_Inventory *inventory = NULL;
+    VixError code = VixDiskLibExt_ListInventory(d->cli->server, &inventory);
+    if (code != VIX_OK) {
+        return tell_failure(d, "product", code, "see that the user may see what the server has");
+    }
+    snprintf(text, sizeof text, "%s, API %s", inventory->productName != NULL ? inventory->productName : "not told",
+             inventory->apiVersion != NULL ? inventory->apiVersion : "not told");
+    VixDiskLibExt_FreeInventory(inventory);
+    return doctor_tell(d, "product", text, NULL);
 }
 
 static bool look_at_machine(struct doctor *d)
 {
     char text[512];
     if (need_machine(d->cli) >= 0) {
-        return tell(d, "machine", "none is named", "--vm moref=...: 'vixdisk ls' lists them");
+        return doctor_tell(d, "machine", "none is named", "--vm moref=...: 'vixdisk ls' lists them");
     }
     VixError code = VixDiskLibExt_GetMachine(d->cli->server, server_snapshot(d->cli), &d->vm);
     if (code != VIX_OK) {
@@ -164,7 +193,7 @@ static bool look_at_machine(struct doctor *d)
     }
     snprintf(text, sizeof text, "%s, %s, %u disks, %u snapshots", d->vm->name != NULL ? d->vm->name : d->vm->moref,
              d->vm->powerState != NULL ? d->vm->powerState : "state not told", d->vm->numDisks, d->vm->numSnapshots);
-    return tell(d, "machine", text, NULL);
+    return doctor_tell(d, "machine", text, NULL);
 }
 
 /** Why changes of a disk are not tracked; NULL: they are. */
@@ -197,12 +226,12 @@ static bool look_at_disk(struct doctor *d, const char *path, bool tracking)
     const VixDiskLibExt_VmDisk *disk = changes_find_disk(d->vm, path);
     const char *todo = NULL;
     if (disk == NULL) {
-        return tell(d, "disk", path, "the machine has no such disk: 'vixdisk ls' lists its disks");
+        return doctor_tell(d, "disk", path, "the machine has no such disk: 'vixdisk ls' lists its disks");
     }
-    (void)tell(d, "disk", disk->file, NULL);
+    (void)doctor_tell(d, "disk", disk->file, NULL);
     if (tracking) {
         const char *why = untracked(d->vm, disk, &todo);
-        (void)tell(d, "tracking", why != NULL ? why : disk->changeId, why != NULL ? todo : NULL);
+        (void)doctor_tell(d, "tracking", why != NULL ? why : disk->changeId, why != NULL ? todo : NULL);
     }
     return true;
 }
@@ -219,7 +248,41 @@ static bool find_host(struct doctor *d, const char *path)
         return tell_failure(d, "ticket", code, "see that the user has the privileges of a backup on this machine");
     }
     snprintf(text, sizeof text, "for %s:%u", host, port);
-    return tell(d, "ticket", text, NULL) && try_port(d, NULL, "disk host", host, port);
+    return doctor_tell(d, "ticket", text, NULL) && try_port(d, NULL, "disk host", host, port);
+}
+
+static const char *read_advice(VixError code)
+{
+    return code == VIX_E_OUT_OF_MEMORY ? "copy fewer disks of that host at once, or --set " CONFIG_BUFFERS
+                                         "BufSizeIn64KB=1 --set " CONFIG_BUFFERS "BufCount=4"
+                                       : "see the host's log (hostd, vpxa) at this time";
+}
+
+/** The speed of reads one by one and of many at once, and which buffers that speaks for. */
+static bool measure(struct doctor *d, uint64_t capacity)
+{
+    static const unsigned depths[] = {1, DEPTH};
+    struct doctor_rate rates[2];
+    char text[640];
+    uint64_t place = 0;
+    for (size_t i = 0; i < 2; i++) {
+        doctor_speed(d->disk, capacity, depths[i], &place, &rates[i]);
+        if (rates[i].code != VIX_OK) {
+            snprintf(text, sizeof text, "%u at once: %s (%llu): %s", depths[i], VixDiskLibExt_ErrorName(rates[i].code),
+                     (unsigned long long)(rates[i].code & 0xffff), rates[i].detail);
+            return doctor_tell(d, "speed", text, read_advice(rates[i].code));
+        }
+    }
+    snprintf(text, sizeof text, "%.1f MB/s one by one, %.1f MB/s with %u at once", rates[0].mb_per_s, rates[1].mb_per_s,
+             DEPTH);
+    (void)doctor_tell(d, "speed", text, NULL);
+    bool faster = rates[1].mb_per_s > MUCH_FASTER * rates[0].mb_per_s;
+    return doctor_tell(
+        d, "buffers",
+        faster ? "many at once is much faster: let programs read many, or more, at a time, with " CONFIG_BUFFERS
+                 "BufSizeIn64KB=16 and BufCount=8 where theirs are less"
+               : "the present ones suit: many at once is not much faster",
+        NULL);
 }
 
 static bool read_disk(struct doctor *d, const char *path)
@@ -228,43 +291,45 @@ static bool read_disk(struct doctor *d, const char *path)
     uint32 compression = 0;
     uint64_t capacity = 0;
     if (compression_flags(d->cli, &compression) >= 0) {
-        return tell(d, "open", "--compress", "none, zlib, fastlz or skipz");
+        return doctor_tell(d, "open", "--compress", "none, zlib, fastlz or skipz");
     }
     VixError code = VixDiskLib_Open(d->cli->server, path, VIXDISKLIB_FLAG_OPEN_READ_ONLY | compression, &d->disk);
     if (code != VIX_OK) {
         return tell_failure(d, "open", code,
                             "of a machine that runs name a snapshot (--snapshot); see the code's text");
     }
-    (void)tell(d, "open", VixDiskLib_GetTransportMode(d->disk), NULL);
-    uint8 *bytes = malloc(PIECE_BYTES);
+    (void)doctor_tell(d, "open", VixDiskLib_GetTransportMode(d->disk), NULL);
+    uint8 sector[VIXDISKLIB_SECTOR_SIZE];
     uint64_t start = now_ns();
-    code = bytes == NULL ? VIX_E_OUT_OF_MEMORY : VixDiskLib_Read(d->disk, 0, 1, bytes);
+    code = VixDiskLib_Read(d->disk, 0, 1, sector);
     double trip = (double)(now_ns() - start) / 1e6;
-    if (code == VIX_OK && disk_bytes(d->cli, path, d->disk, &capacity) != STATUS_DONE) {
-        code = VIX_E_FAIL;
-    }
-    uint64_t done = 0;
-    start = now_ns();
-    while (code == VIX_OK && done < capacity && now_ns() - start < SPEED_NS) {
-        uint64_t length = capacity - done < PIECE_BYTES ? capacity - done : PIECE_BYTES;
-        code = VixDiskLib_Read(d->disk, done / SECTOR_BYTES, length / SECTOR_BYTES, bytes);
-        done += length;
-    }
-    double seconds = (double)(now_ns() - start) / 1e9;
-    free(bytes);
     if (code != VIX_OK) {
-        return tell_failure(d, "read", code, "see the host's log (hostd, vpxa) at this time");
+        return tell_failure(d, "read", code, read_advice(code));
     }
-    snprintf(text, sizeof text, "first sector in %.1f ms, then %.1f MB/s in order", trip,
-             seconds > 0 ? (double)done / 1e6 / seconds : 0);
-    return tell(d, "read", text, NULL);
+    if (disk_bytes(d->cli, path, d->disk, &capacity) != STATUS_DONE) {
+        return tell_failure(d, "read", VIX_E_FAIL, read_advice(VIX_E_FAIL));
+    }
+    snprintf(text, sizeof text, "first sector in %.1f ms", trip);
+    return doctor_tell(d, "read", text, NULL) && measure(d, capacity);
 }
 
 struct doctor_args {
+    const char *consumer;
+    const char *libdir;
     bool tracking;
 };
 
 static const struct option_spec options[] = {
+    {.name = "for",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct doctor_args, consumer),
+     .arg = DOCTOR_CONSUMERS,
+     .help = "first see that this program finds and can load the library; no server is needed for that"},
+    {.name = "libdir",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct doctor_args, libdir),
+     .arg = "DIR",
+     .help = "the folder that the program of --for is given, if not the one where it looks by itself"},
     {.name = "tracking",
      .kind = OPTION_FLAG,
      .at = offsetof(struct doctor_args, tracking),
@@ -275,23 +340,45 @@ static const struct option_spec options[] = {
 static void go(struct doctor *d, const struct doctor_args *args)
 {
     const char *path = d->cli->noperands > 0 ? d->cli->operands[0] : NULL;
-    bool good = try_port(d, "name", "server", d->host, d->port) && look_at_certificate(d) && log_in(d);
+    bool good =
+        try_port(d, "name", "server", d->host, d->port) && look_at_certificate(d) && log_in(d) && look_at_product(d);
     if (good && path != NULL && look_at_machine(d) && look_at_disk(d, path, args->tracking) && find_host(d, path)) {
         (void)read_disk(d, path);
     }
 }
 
+/** The mistakes in what is asked for; -1 to go on. */
+static int check_args(const struct cli *cli, const struct doctor_args *args)
+{
+    if (args->consumer != NULL && !doctor_knows(args->consumer)) {
+        return usage_error(cli, "--for=%s: it is one of " DOCTOR_CONSUMERS, args->consumer);
+    }
+    if (args->libdir != NULL && args->consumer == NULL) {
+        return usage_error(cli, "--libdir goes with --for");
+    }
+    return -1;
+}
+
 static int run(struct cli *cli, const void *data)
 {
     struct doctor d = {.cli = cli};
-    int status = server_address(cli, d.host, sizeof d.host, &d.port);
-    status = status < 0 ? cli_start(cli) : status;
-    if (status != STATUS_DONE) {
+    const struct doctor_args *args = data;
+    bool local = args->consumer != NULL && cli->noperands == 0 && !server_is_named(cli);
+    int status = check_args(cli, args);
+    if (status < 0 && !local) {
+        status = server_address(cli, d.host, sizeof d.host, &d.port);
+    }
+    if (status >= 0) {
         return status;
     }
     d.steps = json_object_new_array();
-    go(&d, data);
-    if (cli->common.json) {
+    tell_library(&d);
+    bool good = args->consumer == NULL || doctor_library(&d, args->consumer, args->libdir);
+    status = good && !local ? cli_start(cli) : STATUS_DONE;
+    if (good && !local && status == STATUS_DONE) {
+        go(&d, args);
+    }
+    if (cli->common.json && status == STATUS_DONE) {
         json_print(json_object_get(d.steps));
     }
     json_object_put(d.steps);
@@ -299,15 +386,17 @@ static int run(struct cli *cli, const void *data)
         (void)VixDiskLib_Close(d.disk);
     }
     VixDiskLibExt_FreeMachine(d.vm);
-    return d.bad ? STATUS_FAILED : STATUS_DONE;
+    return status != STATUS_DONE ? status : d.bad ? STATUS_FAILED : STATUS_DONE;
 }
 
 const struct command command_doctor = {
     .name = "doctor",
     .usage = "[PATH]",
-    .summary = "find out which step of the way to a server, or to a disk there, fails",
-    .details = "A line for each step, up to the first one that fails: name, port, certificate, login; with PATH also\n"
-               "machine, disk, ticket, the port of the host that the ticket names, open, read. Writes nothing.",
+    .summary = "find out which step of the way to a server, to a disk there, or to the library fails",
+    .details =
+        "A line for each step, up to the first one that fails: library; with --for the folder, names and loading of\n"
+        "the library as that program does it; name, port, certificate, login, product; with PATH also machine,\n"
+        "disk, ticket, the port of the host that the ticket names, open, read, speed, buffers. Writes nothing.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct doctor_args),

@@ -3,6 +3,7 @@
 """vixdisk changes, and doctor, against change tracking that stops early, has empty answers, faults and contradictions.
 changes.py SIMULATOR"""
 import json
+import re
 import socket
 import sys
 
@@ -106,8 +107,14 @@ def doctors(place):
         free.bind(("127.0.0.1", 0))
         closed = free.getsockname()[1]
     before = place.content()
-    names = [s["step"] for s in doctor(place, place.disk, ends="read", status=0)]
-    assert names == ["name", "server", "certificate", "login", "machine", "disk", "ticket", "disk host", "open", "read"]
+    steps = doctor(place, place.disk, ends="buffers", status=0)
+    assert [s["step"] for s in steps] == ["library", "name", "server", "certificate", "login", "product", "machine", "disk",
+                                          "ticket", "disk host", "open", "read", "speed", "buffers"]
+    found = {s["step"]: s["found"] for s in steps}
+    assert found["product"].startswith(json.loads(place.run("ls", "--json"))["product"] + ", API "), found
+    rates = re.fullmatch(r"([\d.]+) MB/s one by one, ([\d.]+) MB/s with 16 at once", found["speed"])
+    assert rates and all(float(rate) > 0 for rate in rates.groups()), found
+    doctor(place, "--for", "xo", "--libdir", place.folder, place.disk, ends="plain name")
     doctor(place, "--host", "no.such.name.invalid", ends="name")
     doctor(place, "--host", "127.0.0.1:%d" % closed, ends="server")
     doctor(place, "--thumbprint", "00:" * 19 + "00", ends="certificate")
@@ -120,12 +127,17 @@ def doctors(place):
     place.host.tickets_file, kept = place.write("none", ""), place.host.tickets_file
     doctor(place, place.disk, ends="open")
     place.host.tickets_file = kept
+    for memory, step in ((256, "read"), (1024, "speed")):
+        place.host.memory = memory
+        advice = doctor(place, place.disk, ends=step)[-1]["advice"]
+        assert "vixDiskLib.nfcAio.Session.BufSizeIn64KB=1" in advice, advice
+    place.host.memory = 0
     found = doctor(place, "--tracking", place.disk, ends="tracking")
     assert "change tracking is off" in str(found), found
     with Driven(place) as client:
         simulated.connect(client)
         client.want(OK, "track")
-    doctor(place, "--tracking", place.disk, ends="read", status=0)
+    doctor(place, "--tracking", place.disk, ends="buffers", status=0)
     assert place.content() == before
 
 
