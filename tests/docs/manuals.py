@@ -185,7 +185,7 @@ def programs(whole):
             if "int main" not in code:
                 code = "#include <stdio.h>\n#include <vixDiskLib.h>\n#include <vixDiskLibExt.h>\n" + code
             done = subprocess.run(["gcc", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-I",
-                                   ROOT + "/include", "-x", "c", "-"], input=code, text=True, capture_output=True)
+                                   ROOT + "/include/vixdisklib", "-x", "c", "-"], input=code, text=True, capture_output=True)
             if done.returncode:
                 problems.append("%s: %s" % (os.path.basename(path), done.stderr))
     result("%d examples in C compile" % count, problems if count else ["none"])
