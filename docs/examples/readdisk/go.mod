@@ -1,0 +1,3 @@
+module example.org/readdisk
+
+go 1.19
