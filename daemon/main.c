@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vixdiskd - serves folders of VMDKs as the datastores of a vSphere host. Here is the command line. */
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,11 +194,16 @@ static VixError run(const struct command *c, struct err *err)
     return c->check ? serve_check(c->config, err) : serve(c->config, &c->knobs, c->test_tickets, err);
 }
 
+/** The C library keeps a heap for each of up to eight times as many threads as there are cores, each with holes of its
+ * own: with a thread for each connection that is most of the memory of a host that runs for long. */
+#define HEAPS 2
+
 int main(int argc, char **argv)
 {
     struct command c = {.config = CONFIG_PATH, .setup = {.port = -1, .nfc_port = -1}};
     struct err err;
 
+    (void)mallopt(M_ARENA_MAX, HEAPS);
     err_init(&err);
     VixError code = take_command(argc, argv, &c, &err);
     bool understood = code == VIX_OK;
