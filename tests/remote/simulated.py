@@ -72,6 +72,7 @@ port = 0
 nfc-port = %d
 certificate = certificate.pem
 key = key.pem
+user = root
 [datastore LocalDS_0]
 path = %s
 writable = yes
