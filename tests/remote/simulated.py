@@ -82,6 +82,7 @@ writable = yes
         for line in self.daemon.stderr:
             if "vixdiskd: ready" in line:
                 return
+        self.process.kill()
         raise AssertionError("vixdiskd does not start")
 
     def stop_daemon(self):
