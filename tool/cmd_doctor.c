@@ -34,30 +34,30 @@ struct doctor {
     VixDiskLibHandle disk;
 };
 
-bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *todo)
+bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *advice)
 {
-    bool good = todo == NULL;
+    bool good = advice == NULL;
     d->bad = d->bad || !good;
     if (d->cli->common.json) {
         struct json_object *object = json_object_new_object();
         json_add_text(object, "step", step);
         json_add_bool(object, "ok", good);
         json_add_text(object, "found", why);
-        json_object_object_add(object, "advice", good ? NULL : json_object_new_string(todo));
+        json_object_object_add(object, "advice", good ? NULL : json_object_new_string(advice));
         json_object_array_add(d->steps, object);
     } else {
-        printf("%-6s  %-12s  %s%s%s\n", good ? "ok" : "failed", step, why, good ? "" : ": ", good ? "" : todo);
+        printf("%-6s  %-12s  %s%s%s\n", good ? "ok" : "failed", step, why, good ? "" : ": ", good ? "" : advice);
     }
     return good;
 }
 
 /** Tells of the failure of the library call made last. */
-static bool tell_failure(struct doctor *d, const char *step, VixError code, const char *todo)
+static bool tell_failure(struct doctor *d, const char *step, VixError code, const char *advice)
 {
     char text[2048];
     snprintf(text, sizeof text, "%s (%llu): %s", VixDiskLibExt_ErrorName(code), (unsigned long long)(code & 0xffff),
              VixDiskLibExt_LastErrorDetail());
-    return doctor_tell(d, step, text, todo);
+    return doctor_tell(d, step, text, advice);
 }
 
 /** This command's own library: its version, and the file that was loaded. */
@@ -197,10 +197,10 @@ static bool look_at_machine(struct doctor *d)
 }
 
 /** Why changes of a disk are not tracked; NULL: they are. */
-static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmDisk *disk, const char **ret_todo)
+static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmDisk *disk, const char **ret_advice)
 {
     const char *version = vm->hardwareVersion != NULL ? strrchr(vm->hardwareVersion, '-') : NULL;
-    *ret_todo = "it cannot be tracked as it is; copies of it are full ones";
+    *ret_advice = "it cannot be tracked as it is; copies of it are full ones";
     if (vm->isTemplate) {
         return "the machine is a template";
     }
@@ -214,24 +214,24 @@ static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmD
         return "the disk is shared by machines";
     }
     if (!vm->changeTracking) {
-        *ret_todo = "'vixdisk sync --enable-cbt' switches it on";
+        *ret_advice = "'vixdisk sync --enable-cbt' switches it on";
         return "change tracking is off";
     }
-    *ret_todo = "it begins with the next snapshot or power-on";
+    *ret_advice = "it begins with the next snapshot or power-on";
     return disk->changeId == NULL || disk->changeId[0] == '\0' ? "change tracking has not begun" : NULL;
 }
 
 static bool look_at_disk(struct doctor *d, const char *path, bool tracking)
 {
     const VixDiskLibExt_VmDisk *disk = changes_find_disk(d->vm, path);
-    const char *todo = NULL;
+    const char *advice = NULL;
     if (disk == NULL) {
         return doctor_tell(d, "disk", path, "the machine has no such disk: 'vixdisk ls' lists its disks");
     }
     (void)doctor_tell(d, "disk", disk->file, NULL);
     if (tracking) {
-        const char *why = untracked(d->vm, disk, &todo);
-        (void)doctor_tell(d, "tracking", why != NULL ? why : disk->changeId, why != NULL ? todo : NULL);
+        const char *why = untracked(d->vm, disk, &advice);
+        (void)doctor_tell(d, "tracking", why != NULL ? why : disk->changeId, why != NULL ? advice : NULL);
     }
     return true;
 }

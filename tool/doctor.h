@@ -8,8 +8,8 @@
 
 struct doctor;
 
-/** Tells of a step. @why what was found; @todo what to do, NULL if it passed. Returns whether it passed. */
-bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *todo);
+/** Tells of a step. @why what was found; @advice what to do, NULL if it passed. Returns whether it passed. */
+bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *advice);
 
 /** The programs for which doctor_library looks, as of help: "nbdkit|cdi|xo|bareos". */
 #define DOCTOR_CONSUMERS "nbdkit|cdi|xo|bareos"
