@@ -132,6 +132,17 @@ class Lab:
         return self.volume.files[path].expect(0, SIZE)
 
 
+def nothing_else_changed(lab, f, data, before):
+    """Of the LUNs, whose bytes were `before`, only what makes a file hold data."""
+    old = lab.data()
+    for off in range(0, SIZE, SECTOR):
+        if data[off:off + SECTOR] != old[off:off + SECTOR]:
+            lun, at, _ = lab.volume.where(f.places[off // MIB] + off % MIB)
+            put_bytes(before[lun], at, data[off:off + SECTOR])
+    for path, right in zip(lab.volume.luns, before):
+        assert bytes_of(path) == right, "other bytes of %s changed" % path
+
+
 def opened(lab, path=DISK, flags=READ_ONLY, settings="vixdisk.san.compare=0", **how):
     """The transport that a disk is opened by, or the code of the failure."""
     with lab.client(settings) as client:
@@ -455,13 +466,7 @@ def writes(lab):
         client.want(NOT_SUPPORTED, "set", "comment", "x")
         client.want(OK, "close")
         client.want(OK, "disconnect")
-    old = lab.data()
-    for off in range(0, SIZE, SECTOR):
-        if data[off:off + SECTOR] != old[off:off + SECTOR]:
-            lun, at, _ = v.where(f.places[off // MIB] + off % MIB)
-            put_bytes(before[lun], at, data[off:off + SECTOR])
-    for path, right in zip(v.luns, before):
-        assert bytes_of(path) == right, "other bytes of %s changed" % path
+    nothing_else_changed(lab, f, data, before)
     assert not place.host.sessions
 
 

@@ -9,8 +9,9 @@ import time
 import tap
 from driving import *
 from host_lease import Leases
-from san import CHILD, INVALIDDISK, Lab, at_edge, descriptor, kinds, opened, passed_over, want
-from vmfs_image import FS_UUID_TEXT, bytes_of, put_bytes
+from san import (CHILD, INVALIDDISK, Lab, at_edge, descriptor, kinds, nothing_else_changed, opened, passed_over,
+                 want)
+from vmfs_image import FS_UUID_TEXT, bytes_of
 
 SIZE = 4 * MIB
 FLAT = "vm1/disk-flat.vmdk"
@@ -352,13 +353,7 @@ def writes(place, version):
         assert client.read_all(SIZE) == bytes(data)
         want(client.want(OK, "close"), "")
     want(leases.held, {})
-    old = lab.data()
-    for off in range(0, SIZE, SECTOR):
-        if data[off:off + SECTOR] != old[off:off + SECTOR]:
-            lun, at, _ = v.where(f.places[off // MIB] + off % MIB)
-            put_bytes(before[lun], at, data[off:off + SECTOR])
-    for path, right in zip(v.luns, before):
-        assert bytes_of(path) == right, "other bytes of %s changed" % path
+    nothing_else_changed(lab, f, data, before)
 
 
 def writes_refused(place):
