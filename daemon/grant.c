@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/host.h"
@@ -16,6 +17,7 @@
 #include "vmdk/create.h"
 
 #define SECTOR 512u
+#define QUERY_STEP 16384u /* chunks that are looked at together: 128 KiB of blocks at most */
 
 struct nfc_host_grant {
     struct ticket_scope scope;
@@ -274,30 +276,32 @@ static VixError host_flush(struct nfc_host_disk *d, struct err *err)
     return d->disk->ops->flush(d->disk, err);
 }
 
-/** Where the bits of a query go. */
-struct bits {
-    uint64_t first, chunk; /* sectors */
-    uint8_t *bitmap;
-};
-
-static VixError set_bits(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err)
+/** Sets the bits of the chunks of a block; its sectors are counted from the first of them. */
+static void set_bits(uint8_t *bitmap, uint64_t sector, uint64_t nsectors, uint64_t chunk_sectors)
 {
-    const struct bits *b = ctx;
-    uint64_t last = (sector + nsectors - 1 - b->first) / b->chunk;
+    uint64_t last = (sector + nsectors - 1) / chunk_sectors;
 
-    (void)err;
-    for (uint64_t i = (sector - b->first) / b->chunk; i <= last; i++) {
-        b->bitmap[i / 8] = (uint8_t)(b->bitmap[i / 8] | 1u << i % 8);
+    for (uint64_t i = sector / chunk_sectors; i <= last; i++) {
+        bitmap[i / 8] = (uint8_t)(bitmap[i / 8] | 1u << i % 8);
     }
-    return VIX_OK;
 }
 
 static VixError host_allocated(struct nfc_host_disk *d, uint64_t chunk, uint64_t start, uint32_t nchunks,
                                uint8_t *bitmap, struct err *err)
 {
-    struct bits b = {.first = start / SECTOR, .chunk = chunk / SECTOR, .bitmap = bitmap};
+    uint64_t first = start / SECTOR, chunk_sectors = chunk / SECTOR;
+    CLEANUP_FREE VixDiskLibBlock *blocks = alloc_array(ops_allocated_most(QUERY_STEP, 1), sizeof blocks[0], err);
+    VixError code = blocks != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 
-    return ops_allocated(d->disk, b.first, b.chunk * nchunks, b.chunk, set_bits, &b, err);
+    for (uint64_t done = 0; code == VIX_OK && done < nchunks; done += QUERY_STEP) {
+        uint64_t sector = first + done * chunk_sectors, n = min_u64(nchunks - done, QUERY_STEP);
+        uint32_t count = 0;
+        code = ops_allocated(d->disk, sector, n * chunk_sectors, chunk_sectors, blocks, &count, err);
+        for (uint32_t i = 0; code == VIX_OK && i < count; i++) {
+            set_bits(bitmap, blocks[i].offset - first, blocks[i].length, chunk_sectors);
+        }
+    }
+    return code;
 }
 
 static VixError host_meta_get(struct nfc_host_disk *d, const char *key, char **ret_value, struct err *err)

@@ -59,43 +59,6 @@ const char *VixDiskLib_GetTransportMode(VixDiskLibHandle diskHandle)
 
 /* ---- allocated blocks ---- */
 
-struct block_collector {
-    VixDiskLibBlockList *list;
-    size_t room; /* blocks that fit */
-};
-
-static VixError collector_grow(struct block_collector *c, struct err *err)
-{
-    size_t room = c->room * 2 + 16; /* at most VIXDISKLIB_MAX_CHUNK_NUMBER blocks are ever found */
-    VixDiskLibBlockList *list =
-        realloc(c->list, offsetof(VixDiskLibBlockList, blocks) + room * sizeof(VixDiskLibBlock));
-
-    if (list == NULL) {
-        return err_set(err, VIX_E_OUT_OF_MEMORY, "no memory for a list of %zu blocks", room);
-    }
-    if (c->list == NULL) {
-        list->numBlocks = 0;
-    }
-    c->list = list;
-    c->room = room;
-    return VIX_OK;
-}
-
-static VixError collect(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err)
-{
-    struct block_collector *c = ctx;
-
-    if (c->list->numBlocks == c->room) {
-        VixError code = collector_grow(c, err);
-        if (code != VIX_OK) {
-            return code;
-        }
-    }
-    VixDiskLibBlock *blocks = c->list->blocks;
-    blocks[c->list->numBlocks++] = (VixDiskLibBlock){.offset = sector, .length = nsectors};
-    return VIX_OK;
-}
-
 /** Checks the arguments of a query and clips its range. A range may reach beyond the end of the disk, and its last
  * chunk may be a short one there: programs ask for whole chunks up to a capacity that is no multiple of them. */
 static VixError check_query(const struct disk *d, uint64_t sector, uint64_t *nsectors, uint64_t chunk, struct err *err)
@@ -124,23 +87,32 @@ static VixError check_query(const struct disk *d, uint64_t sector, uint64_t *nse
     return VIX_OK;
 }
 
+static size_t list_bytes(uint64_t nblocks)
+{
+    return offsetof(VixDiskLibBlockList, blocks) + nblocks * sizeof(VixDiskLibBlock);
+}
+
+/** Makes room for as many blocks as there can be, 4 MiB at most. What is not used was not touched, and so is no memory
+ * yet; it is given back if it is most of it. */
 static VixError query_blocks(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t chunk,
                              VixDiskLibBlockList **ret_list, struct err *err)
 {
-    struct block_collector c = {0};
-
     VixError code = check_query(d, sector, &nsectors, chunk, err);
-    if (code == VIX_OK) {
-        code = collector_grow(&c, err);
-    }
-    if (code == VIX_OK && nsectors > 0) {
-        code = ops_allocated(d, sector, nsectors, chunk, collect, &c, err);
-    }
     if (code != VIX_OK) {
-        free(c.list);
         return code;
     }
-    *ret_list = c.list;
+    uint64_t room = ops_allocated_most(nsectors, chunk);
+    VixDiskLibBlockList *list = malloc(list_bytes(room));
+    if (list == NULL) {
+        return err_set(err, VIX_E_OUT_OF_MEMORY, "no memory for a list of %" PRIu64 " blocks", room);
+    }
+    code = ops_allocated(d, sector, nsectors, chunk, list->blocks, &list->numBlocks, err);
+    if (code != VIX_OK) {
+        free(list);
+        return code;
+    }
+    VixDiskLibBlockList *shrunk = list->numBlocks < room / 4 ? realloc(list, list_bytes(list->numBlocks)) : NULL;
+    *ret_list = shrunk != NULL ? shrunk : list;
     return VIX_OK;
 }
 

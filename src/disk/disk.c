@@ -96,15 +96,14 @@ VixError disk_no_pull(struct disk *d, uint64_t sector, uint64_t nsectors, extent
                    d->path);
 }
 
-VixError disk_map_one(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                      unsigned *ret_count, struct err *err)
+VixError disk_map_one(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                      struct err *err)
 {
     struct disk_run run;
     VixError code = d->ops->map(d, sector, nsectors, EXTENT_MAP_STATUS | EXTENT_MAP_FLAT_HOLES, &run, err);
 
     if (code == VIX_OK) {
-        ret_spans[0] = (struct extent_span){.nsectors = run.nsectors, .data = !run.zero};
-        *ret_count = 1;
+        extent_units_set_one(ret_units, run.nsectors, !run.zero);
     }
     return code;
 }

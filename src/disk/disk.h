@@ -67,9 +67,9 @@ struct disk_ops {
     /** The run at sector, at most nsectors long; flags EXTENT_MAP_. */
     VixError (*map)(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
                     struct err *err);
-    /** What map tells with EXTENT_MAP_STATUS and EXTENT_MAP_FLAT_HOLES, of several runs: as extent_ops.map_many. */
-    VixError (*map_many)(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                         unsigned *ret_count, struct err *err);
+    /** What map tells with EXTENT_MAP_STATUS and EXTENT_MAP_FLAT_HOLES, of many runs: as extent_ops.map_many. */
+    VixError (*map_many)(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                         struct err *err);
     VixError (*info)(struct disk *d, struct disk_info *ret_info, struct err *err);
     VixError (*meta_get)(struct disk *d, const char *key, char **ret_value, struct err *err);
     VixError (*meta_set)(struct disk *d, const char *key, const char *value, struct err *err);
@@ -169,8 +169,8 @@ void disk_info_done(struct disk_info *info);
 VixError disk_close(struct disk *d, struct err *err);
 
 /** disk_ops.map_many by one call of map. */
-VixError disk_map_one(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                      unsigned *ret_count, struct err *err);
+VixError disk_map_one(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                      struct err *err);
 
 /** Checks the range, then reads. VIX_E_DISK_OUTOFRANGE with the figures. Length 0 is VIX_OK. */
 VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);

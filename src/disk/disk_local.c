@@ -71,13 +71,13 @@ static VixError local_map(struct disk *d, uint64_t sector, uint64_t nsectors, ui
     return VIX_OK;
 }
 
-static VixError local_map_many(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                               unsigned *ret_count, struct err *err)
+static VixError local_map_many(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                               struct err *err)
 {
     struct chain *c = chain_of(d);
 
-    return c->link_count > 1 || c->base.read != NULL ? disk_map_one(d, sector, nsectors, ret_spans, ret_count, err)
-                                                     : chain_map_many(c, sector, nsectors, ret_spans, ret_count, err);
+    return c->link_count > 1 || c->base.read != NULL ? disk_map_one(d, sector, nsectors, ret_units, err)
+                                                     : chain_map_many(c, sector, nsectors, ret_units, err);
 }
 
 /* ---- what the disk database tells ---- */

@@ -216,10 +216,10 @@ static VixError san_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint
     return code;
 }
 
-static VixError san_map_many(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                             unsigned *ret_count, struct err *err)
+static VixError san_map_many(struct disk *d, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                             struct err *err)
 {
-    return inner_of(d)->ops->map_many(inner_of(d), sector, nsectors, ret_spans, ret_count, err);
+    return inner_of(d)->ops->map_many(inner_of(d), sector, nsectors, ret_units, err);
 }
 
 static VixError san_info(struct disk *d, struct disk_info *ret_info, struct err *err)

@@ -55,11 +55,13 @@ VixError ops_measure(struct disk *src, VixDiskLibDiskType type, bool raw, uint64
 VixError ops_compare(struct disk *a, struct disk *b, struct ops_progress progress, uint64_t *ret_first,
                      uint64_t *ret_count, struct err *err);
 
-/** The allocated chunks of a range, merged, ascending: called back for each run. Range and chunk as the public call has
- * them, already checked and clipped. */
+/** The allocated chunks of a range, merged, ascending. Range and chunk as the public call has them, already checked and
+ * clipped. @blocks: room for ops_allocated_most blocks. */
 VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t chunk_sectors,
-                       VixError (*found)(void *ctx, uint64_t sector, uint64_t nsectors, struct err *err), void *ctx,
-                       struct err *err);
+                       VixDiskLibBlock *blocks, uint32_t *ret_count, struct err *err);
+
+/** The most blocks that a range can have: every other chunk. */
+uint64_t ops_allocated_most(uint64_t nsectors, uint64_t chunk_sectors);
 
 /** Removes the files of one link: extents first, descriptor last. A file that is open for writing elsewhere:
  * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. */

@@ -264,11 +264,11 @@ VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t
     }
 }
 
-VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                        unsigned *ret_count, struct err *err)
+VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                        struct err *err)
 {
     const struct link_extent *e = link_extent_at(c->links[0], sector);
     uint64_t at = sector - e->first_sector;
 
-    return e->x->ops->map_many(e->x, at, min_u64(nsectors, e->x->nsectors - at), ret_spans, ret_count, err);
+    return e->x->ops->map_many(e->x, at, min_u64(nsectors, e->x->nsectors - at), ret_units, err);
 }

@@ -128,8 +128,8 @@ VixError chain_map(struct chain *c, uint64_t sector, uint64_t nsectors, uint32_t
                    struct err *err);
 
 /** As extent_ops.map_many, of a chain of one link without a base: what that does not have is zeros. */
-VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                        unsigned *ret_count, struct err *err);
+VixError chain_map_many(struct chain *c, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                        struct err *err);
 
 /** The bytes that a range's data takes in the files: compressed grains their records (a part of one its share), other
  * data as it is. Reads the head of each compressed grain. Codes of extent_stream_record_bytes. */

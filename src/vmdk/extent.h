@@ -34,12 +34,15 @@ struct extent_run {
 #define EXTENT_MAP_HOLES (1u << 1)      /* ask the file system for holes of raw data (RUN_ZERO); costs system calls */
 #define EXTENT_MAP_FLAT_HOLES (1u << 2) /* the same, but not within grains: a grain that is there is data */
 
-/** A part of an address space: data, or nothing (zeros, or not there). */
-struct extent_span {
-    uint64_t nsectors;
-    bool data;
+#define EXTENT_UNITS_MAX 8192u
+
+/** Where an address space holds data, from a sector on: neighbouring units of one length, a bit for each. A unit
+ * without data is zeros, or not there. */
+struct extent_units {
+    uint64_t unit_sectors;
+    unsigned count;
+    uint64_t data[EXTENT_UNITS_MAX / 64]; /* bit i % 64 of word i / 64: unit i; bits behind the last one are 0 */
 };
-#define EXTENT_SPANS_MAX 256u
 
 /** What lies below a grain that an extent does not hold: used to fill up a grain of which only a part is written. */
 struct extent_below {
@@ -61,10 +64,10 @@ struct extent_ops {
      * EXTENT_MAP_HOLES is not given. */
     VixError (*map)(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_t flags, struct extent_run *ret_run,
                     struct err *err);
-    /** What map tells with EXTENT_MAP_STATUS and EXTENT_MAP_FLAT_HOLES, of several runs in one call: from sector on
-     * without a gap, at least one, at most EXTENT_SPANS_MAX. Neighbours may be alike. */
-    VixError (*map_many)(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                         unsigned *ret_count, struct err *err);
+    /** What map tells with EXTENT_MAP_STATUS and EXTENT_MAP_FLAT_HOLES, of many runs in one call: at least one unit
+     * from sector on, none beyond nsectors. */
+    VixError (*map_many)(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                         struct err *err);
     /** Reads a range that map calls RUN_CODED. */
     VixError (*read_coded)(struct extent *x, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
     /** Writes sectors; allocates what is needed, completing grains from x->below. Acknowledged data is readable at once
@@ -81,9 +84,17 @@ struct extent_ops {
     VixError (*close)(struct extent *x, struct err *err);
 };
 
-/** map_many by one call of map, for extents that have no tables, or rarely many runs. */
-VixError extent_map_one(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                        unsigned *ret_count, struct err *err);
+/** map_many by one call of map, for extents that have no tables, or rarely many runs: one unit. */
+VixError extent_map_one(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                        struct err *err);
+
+/** Units that are a single run. */
+static inline void extent_units_set_one(struct extent_units *units, uint64_t nsectors, bool data)
+{
+    units->unit_sectors = nsectors;
+    units->count = 1;
+    units->data[0] = data;
+}
 
 /** An open extent; the maker's own members follow this struct. */
 struct extent {

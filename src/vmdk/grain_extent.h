@@ -99,8 +99,8 @@ void grain_extent_done(struct grain_extent *g);
 /** Functions for the table of struct extent_ops. */
 VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_t flags, struct extent_run *ret_run,
                    struct err *err);
-VixError grain_map_many(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                        unsigned *ret_count, struct err *err);
+VixError grain_map_many(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                        struct err *err);
 VixError grain_read_coded(struct extent *x, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
 VixError grain_write(struct extent *x, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
 VixError grain_pull(struct extent *x, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,

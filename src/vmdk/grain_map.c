@@ -263,42 +263,83 @@ VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_
     return VIX_OK;
 }
 
-/* Spans of grains from this one on, at most max, as far as their entries alone tell. 0: look more closely. */
-static unsigned span_entries(struct grain_extent *g, uint64_t grain, uint64_t max, struct extent_span *spans)
+/* Whether 64 entries are what they should be: at most last, and not odd. Without branches, so that the compiler looks
+ * at several at a time; so below. */
+static bool all_plain(const uint32_t *entries, uint32_t last, uint32_t odd)
 {
-    uint32_t entries[EXTENT_SPANS_MAX];
-    uint64_t sectors = atomic_load_explicit(&g->file_len, memory_order_relaxed) / SECTOR_SIZE;
-    uint64_t last = sectors > g->x.grain_sectors ? min_u64(sectors - g->x.grain_sectors, GTE_NO_TABLE - 1) : 0;
-    uint64_t n = grain_tables_copy(g->tables, grain, min_u64(max, EXTENT_SPANS_MAX), entries);
-    unsigned count = 0;
+    uint32_t wrong = 0;
 
-    for (uint64_t i = 0; i < n; i++) {
-        bool data = entries[i] > GTE_ZERO;
-        if (entries[i] > last || (entries[i] == GTE_ZERO && !g->zero_entries)) {
-            break; /* it may be a fault */
-        }
-        if (count == 0 || spans[count - 1].data != data) {
-            spans[count++] = (struct extent_span){.data = data};
-        }
-        spans[count - 1].nsectors += g->x.grain_sectors;
+    for (unsigned i = 0; i < 64; i++) {
+        wrong |= (entries[i] > last) | (entries[i] == odd);
     }
-    return count;
+    return wrong == 0;
 }
 
-VixError grain_map_many(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_span *ret_spans,
-                        unsigned *ret_count, struct err *err)
+/* How many there are at the beginning of n. */
+static unsigned count_plain(const uint32_t *entries, unsigned n, uint32_t last, uint32_t odd)
+{
+    unsigned i = 0;
+
+    while (i + 64 <= n && all_plain(entries + i, last, odd)) {
+        i += 64;
+    }
+    while (i < n && entries[i] <= last && entries[i] != odd) {
+        i++;
+    }
+    return i;
+}
+
+/* Which of 32 entries are places. */
+static uint32_t placed_bits(const uint32_t *entries)
+{
+    static const uint32_t bit[32] = {
+        1u << 0,  1u << 1,  1u << 2,  1u << 3,  1u << 4,  1u << 5,  1u << 6,  1u << 7,  1u << 8,  1u << 9,  1u << 10,
+        1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15, 1u << 16, 1u << 17, 1u << 18, 1u << 19, 1u << 20, 1u << 21,
+        1u << 22, 1u << 23, 1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31,
+    };
+    uint32_t bits = 0;
+
+    for (unsigned i = 0; i < 32; i++) {
+        bits |= entries[i] > GTE_ZERO ? bit[i] : 0;
+    }
+    return bits;
+}
+
+/* Grains from this one on, at most max, as far as their entries alone tell, and at least one holds data; false: look
+ * more closely. */
+static __attribute__((noinline)) bool units_of_entries(struct grain_extent *g, uint64_t grain, uint64_t max,
+                                                       struct extent_units *units)
+{
+    uint32_t entries[EXTENT_UNITS_MAX];
+    uint64_t sectors = atomic_load_explicit(&g->file_len, memory_order_relaxed) / SECTOR_SIZE, any = 0;
+    uint64_t last = sectors > g->x.grain_sectors ? min_u64(sectors - g->x.grain_sectors, GTE_NO_TABLE - 1) : 0;
+    unsigned n = (unsigned)grain_tables_read(g->tables, grain, min_u64(max, EXTENT_UNITS_MAX), entries);
+
+    /* the others may be faults */
+    n = count_plain(entries, n, (uint32_t)last, g->zero_entries ? GTE_NO_TABLE : GTE_ZERO);
+    units->unit_sectors = g->x.grain_sectors;
+    units->count = n;
+    for (; n % 64 != 0; n++) {
+        entries[n] = GTE_ABSENT;
+    }
+    for (unsigned w = 0; w < n / 64; w++) {
+        const uint32_t *at = entries + (size_t)64 * w;
+        units->data[w] = placed_bits(at) | (uint64_t)placed_bits(at + 32) << 32;
+        any |= units->data[w];
+    }
+    return any != 0;
+}
+
+VixError grain_map_many(struct extent *x, uint64_t sector, uint64_t nsectors, struct extent_units *ret_units,
+                        struct err *err)
 {
     struct grain_extent *g = grain_extent_of(x);
-    unsigned count = 0;
 
-    if ((sector & (x->grain_sectors - 1)) == 0) {
-        count = span_entries(g, sector >> g->grain_shift, nsectors >> g->grain_shift, ret_spans);
+    if ((sector & (x->grain_sectors - 1)) == 0 &&
+        units_of_entries(g, sector >> g->grain_shift, nsectors >> g->grain_shift, ret_units)) {
+        return VIX_OK;
     }
-    if (count == 0) {
-        return extent_map_one(x, sector, nsectors, ret_spans, ret_count, err);
-    }
-    *ret_count = count;
-    return VIX_OK;
+    return extent_map_one(x, sector, nsectors, ret_units, err);
 }
 
 /* Only map_short_grain sends readers here: the last sector of a file that ends within it. */

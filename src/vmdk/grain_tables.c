@@ -6,6 +6,7 @@
  * sees the tag changed. */
 #include "vmdk/grain_tables.h"
 
+#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -446,7 +447,8 @@ bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint
     return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag;
 }
 
-uint64_t grain_tables_copy(const struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values)
+/* Entries of a page that is in memory; how many. */
+static uint64_t copy_entries(const struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values)
 {
     uint64_t index = entry & (GRAIN_PAGE_ENTRIES - 1), tag;
     struct grain_page *p = peek_page(t, entry, &tag);
@@ -460,6 +462,26 @@ uint64_t grain_tables_copy(const struct grain_tables *t, uint64_t entry, uint64_
     }
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag ? max : 0;
+}
+
+/* A page that is not in memory has no change that the file has not, so the file tells what its entries are now. */
+uint64_t grain_tables_read(struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values)
+{
+    uint64_t n = copy_entries(t, entry, max, ret_values);
+    bool whole_page = entry % GRAIN_PAGE_ENTRIES == 0 && max >= GRAIN_PAGE_ENTRIES;
+
+    if (n > 0 || !whole_page ||
+        atomic_load_explicit(&t->dir[entry >> GRAIN_PAGE_SHIFT], memory_order_acquire) != NULL) {
+        return n;
+    }
+    memset(ret_values, 0, page_bytes(t->width));
+    if (t->load(t->ctx, entry, (uint8_t *)ret_values, NULL) != VIX_OK) {
+        return 0;
+    }
+    for (size_t i = 0; i < GRAIN_PAGE_ENTRIES; i++) {
+        ret_values[i] = le32toh(ret_values[i]);
+    }
+    return GRAIN_PAGE_ENTRIES;
 }
 
 /* ---- changing ---- */

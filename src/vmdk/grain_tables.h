@@ -152,9 +152,11 @@ bool grain_tables_match(const struct grain_tables *t, uint64_t entry, uint64_t m
 bool grain_tables_match_range(const struct grain_tables *t, uint64_t entry, uint64_t max, uint64_t low, uint64_t high,
                               uint64_t *ret_n);
 
-/** Copies entries from entry on, at most max and not beyond its page; how many: 0 if the page is not in memory (or was
- * taken away meanwhile). Of entries of 4 bytes only. No lock. */
-uint64_t grain_tables_copy(const struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values);
+/** Tells entries from entry on, at most max and not beyond its page; how many. A page that is not in memory is read
+ * from the file if it is wanted whole, and not kept: who goes through all tables once does not push out what others
+ * look at, and need not fill memory. Else, and on failure: 0; grain_tables_get tells. Of entries of 4 bytes only.
+ * No lock. */
+uint64_t grain_tables_read(struct grain_tables *t, uint64_t entry, uint64_t max, uint32_t *ret_values);
 
 /** How many entries from this one on are known to be 0 without looking at each: up to the end of its page, or 0. */
 static inline uint64_t grain_tables_known_zeros(const struct grain_tables *t, uint64_t entry)

@@ -165,18 +165,14 @@ static void comparing_can_stop_and_fail(void **state)
 
 /* ---- allocated blocks ---- */
 
-struct blocks {
-    const struct model *m;
+struct range {
     uint64_t start, end, chunk;
     uint64_t next; /* chunks before it are told of or known to be free */
     bool *told;
 };
 
-static VixError take_block(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
+static void take_block(struct range *b, uint64_t sector, uint64_t nsectors)
 {
-    struct blocks *b = ctx;
-
-    (void)e;
     assert_true(nsectors > 0 && sector >= b->start && sector + nsectors <= b->end);
     assert_int_equal((sector - b->start) % b->chunk, 0);
     assert_true((sector + nsectors - b->start) % b->chunk == 0 || sector + nsectors == b->end);
@@ -185,7 +181,18 @@ static VixError take_block(void *ctx, uint64_t sector, uint64_t nsectors, struct
     for (uint64_t i = sector; i < sector + nsectors; i += b->chunk) {
         b->told[(i - b->start) / b->chunk] = true;
     }
-    return VIX_OK;
+}
+
+/** The blocks of a range, in memory that is no larger than it has to be. */
+static VixDiskLibBlock *allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint64_t chunk, uint32_t *ret_n)
+{
+    uint64_t most = ops_allocated_most(nsectors, chunk);
+    VixDiskLibBlock *blocks = calloc(most, sizeof blocks[0]);
+
+    assert_non_null(blocks);
+    assert_int_equal(ops_allocated(d, sector, nsectors, chunk, blocks, ret_n, &err), VIX_OK);
+    assert_in_range(*ret_n, 0, most);
+    return blocks;
 }
 
 static bool chunk_has_data(const struct model *m, uint64_t from, uint64_t to)
@@ -203,18 +210,23 @@ static void allocated_chunks(void **state)
     (void)state;
     for (unsigned round = 0; round < 200; round++) {
         struct model m;
-        struct blocks b = {.m = &m};
+        struct range b;
+        uint32_t n = 0;
         srand(round);
         make_model(&m, (uint64_t)rand() % 20000 + 300);
         fill_model(&m, round % 2 == 0 ? 900 : 40);
         m.jumpy = round % 3 == 0;
-        b.chunk = 1 + (uint64_t)rand() % 300;
+        b.chunk = round % 5 == 0 ? 64 : 1 + (uint64_t)rand() % 300;
         b.start = b.chunk * ((uint64_t)rand() % (m.nsectors / b.chunk + 1));
         b.start = b.start >= m.nsectors ? 0 : b.start;
         b.end = b.start + (uint64_t)rand() % (m.nsectors - b.start) + 1;
         b.next = b.start;
         b.told = calloc((b.end - b.start) / b.chunk + 1, sizeof *b.told);
-        assert_int_equal(ops_allocated(&m.base, b.start, b.end - b.start, b.chunk, take_block, &b, &err), VIX_OK);
+        VixDiskLibBlock *blocks = allocated(&m.base, b.start, b.end - b.start, b.chunk, &n);
+        for (uint32_t i = 0; i < n; i++) {
+            take_block(&b, blocks[i].offset, blocks[i].length);
+        }
+        free(blocks);
         for (uint64_t i = b.start; i < b.end; i += b.chunk) {
             uint64_t to = i + b.chunk < b.end ? i + b.chunk : b.end;
             assert_int_equal(b.told[(i - b.start) / b.chunk], chunk_has_data(&m, i, to));
@@ -224,34 +236,31 @@ static void allocated_chunks(void **state)
     }
 }
 
-static VixError refuse_block(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
+static VixError broken_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
+                           struct err *e)
 {
-    (void)sector, (void)nsectors;
-    ++*(unsigned *)ctx;
-    return err_set(e, VIX_E_OUT_OF_MEMORY, "no room for the list");
+    return sector > 0 ? err_set(e, VIX_E_DISK_NEEDSREPAIR, "the table of sector %d is broken", (int)sector)
+                      : model_map(d, sector, nsectors, flags, ret_run, e);
 }
 
 static void allocated_can_fail(void **state)
 {
+    static const struct disk_ops broken_ops = {.map = broken_map, .map_many = disk_map_one, .close = model_close};
     struct model m;
-    unsigned calls = 0;
+    VixDiskLibBlock blocks[4];
+    uint32_t n = 17;
 
     (void)state;
     make_model(&m, 1000);
+    m.base.ops = &broken_ops;
     m.mapped[10] = m.mapped[900] = 1;
-    assert_int_equal(ops_allocated(&m.base, 0, 1000, 128, refuse_block, &calls, &err), VIX_E_OUT_OF_MEMORY);
-    assert_int_equal(calls, 1);
+    assert_int_equal(ops_allocated(&m.base, 0, 1000, 128, blocks, &n, &err), VIX_E_DISK_NEEDSREPAIR);
+    assert_non_null(strstr(err.text, "is broken"));
+    assert_int_equal(n, 17);
     (void)disk_close(&m.base, NULL);
 }
 
 /* ---- on a real disk ---- */
-
-static VixError count_blocks(void *ctx, uint64_t sector, uint64_t nsectors, struct err *e)
-{
-    (void)sector, (void)e;
-    *(uint64_t *)ctx += nsectors;
-    return VIX_OK;
-}
 
 static struct disk *make_disk(VixDiskLibDiskType type, const char *path, uint64_t capacity, const char *parent,
                               uint32_t parent_cid)
@@ -289,29 +298,40 @@ static void look_singly(struct disk *d, uint64_t sector, uint64_t end, bool *dat
 
 static void compare_with_many(struct disk *d, uint64_t sector, uint64_t end, const bool *data)
 {
-    struct extent_span spans[EXTENT_SPANS_MAX];
+    struct extent_units units;
 
     while (sector < end) {
-        unsigned count = 0;
-        assert_int_equal(d->ops->map_many(d, sector, end - sector, spans, &count, &err), VIX_OK);
-        assert_in_range(count, 1, EXTENT_SPANS_MAX);
-        for (unsigned i = 0; i < count; i++) {
-            assert_in_range(spans[i].nsectors, 1, end - sector);
-            for (uint64_t k = 0; k < spans[i].nsectors; k++) {
-                assert_int_equal(spans[i].data, *data++);
+        assert_int_equal(d->ops->map_many(d, sector, end - sector, &units, &err), VIX_OK);
+        assert_in_range(units.count, 1, EXTENT_UNITS_MAX);
+        assert_in_range(units.unit_sectors, 1, end - sector);
+        for (unsigned i = 0; i < units.count; i++) {
+            for (uint64_t k = 0; k < units.unit_sectors; k++) {
+                assert_int_equal(units.data[i / 64] >> i % 64 & 1, *data++);
             }
-            sector += spans[i].nsectors;
         }
+        if (units.count % 64 != 0) {
+            assert_int_equal(units.data[units.count / 64] >> units.count % 64, 0);
+        }
+        sector += units.count * units.unit_sectors;
     }
+    assert_int_equal(sector, end);
+}
+
+/** The same disk, opened anew: its tables are not in memory. */
+static struct disk *reopened(struct disk *d, uint32_t flags)
+{
+    assert_int_equal(disk_close(d, &err), VIX_OK);
+    assert_int_equal(disk_open_local(fs, "many.vmdk", flags, NULL, &d, &err), VIX_OK);
+    return d;
 }
 
 /** Runs that are asked for many at once are those that are asked for singly: any range, also while grains are added,
- * past pages of tables, extents, and the last grain, which is a part of one. */
+ * past pages of tables, extents, and the last grain, which is a part of one; tables in memory, and not. */
 static void many_runs_at_once(void **state)
 {
     static const VixDiskLibDiskType types[] = {VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_SPLIT_SPARSE,
                                                VIXDISKLIB_DISK_VMFS_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_FLAT};
-    const uint64_t capacity = 2 * 8192 * 128 + 128 * 5 + 9;
+    const uint64_t capacity = 3 * 8192 * 128 + 128 * 5 + 9;
     bool *data = calloc(capacity, 1);
     uint8_t buf[512 * 300];
 
@@ -327,11 +347,15 @@ static void many_runs_at_once(void **state)
                 uint64_t at = i == 0 ? capacity - n : (uint64_t)rand() % (round % 3 == 0 ? capacity - n : 60000);
                 assert_int_equal(disk_write(d, at, n, buf, &err), VIX_OK);
             }
+            d = round % 10 == 9 ? reopened(d, 0) : d;
             uint64_t from = round % 2 == 0 ? 0 : (uint64_t)rand() % 70000;
             uint64_t end = round % 5 == 0 ? capacity : from + 1 + (uint64_t)rand() % (capacity - from);
             look_singly(d, from, end, data);
             compare_with_many(d, from, end, data);
         }
+        look_singly(d, 0, capacity, data);
+        d = reopened(d, VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+        compare_with_many(d, 0, capacity, data);
         assert_int_equal(disk_close(d, &err), VIX_OK);
         store_fs_mem_free(fs);
     }
@@ -341,8 +365,8 @@ static void many_runs_at_once(void **state)
 static void chains_are_seen_as_one(void **state)
 {
     uint8_t buf[512] = {1};
-    uint64_t found = 0;
     uint64_t first = 0;
+    uint32_t n = 0;
 
     (void)state;
     fs = store_fs_mem_new(&err);
@@ -356,8 +380,13 @@ static void chains_are_seen_as_one(void **state)
     for (uint64_t s = 2048; s < 1 << 20; s += 4096) {
         assert_int_equal(disk_write(child, s, 1, buf, &err), VIX_OK);
     }
-    assert_int_equal(ops_allocated(child, 0, 1 << 20, 128, count_blocks, &found, &err), VIX_OK);
-    assert_int_equal(found, 2 * 256 * 128);
+    VixDiskLibBlock *blocks = allocated(child, 0, 1 << 20, 128, &n);
+    assert_int_equal(n, 2 * 256);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(blocks[i].offset, (uint64_t)i * 2048);
+        assert_int_equal(blocks[i].length, 128);
+    }
+    free(blocks);
     assert_int_equal(disk_close(child, &err), VIX_OK);
     assert_int_equal(disk_open_local(fs, "base.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &base, &err), VIX_OK);
     assert_int_equal(disk_open_local(fs, "child.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &child, &err), VIX_OK);

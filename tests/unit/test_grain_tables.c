@@ -274,6 +274,55 @@ static void many_entries_are_compared_at_once_within_a_page(void **state)
     free(f.bytes);
 }
 
+/* Of pages in memory, changed ones too, and of those that are not, without putting them there. */
+static void entries_are_read_past_the_cache(void **state)
+{
+    uint32_t got[GRAIN_PAGE_ENTRIES];
+    uint32_t *expected = calloc(NENTRIES, sizeof *expected);
+    uint32_t seed = 7;
+    struct file f;
+
+    (void)state;
+    assert_non_null(expected);
+    file_init(&f, 4);
+    struct grain_tables *t = make(&f, 3);
+    for (uint64_t i = 0; i < NENTRIES; i++) {
+        expected[i] = (uint32_t)entry_of(i);
+    }
+    assert_int_equal(grain_tables_read(t, 5 * GRAIN_PAGE_ENTRIES, GRAIN_PAGE_ENTRIES - 1, got), 0);
+    assert_int_equal(grain_tables_read(t, 5 * GRAIN_PAGE_ENTRIES + 1, GRAIN_PAGE_ENTRIES, got), 0);
+    assert_int_equal(atomic_load(&f.loads), 0);
+    for (unsigned n = 0; n < 600; n++) {
+        seed = seed * 1103515245 + 12345;
+        uint64_t page = (seed >> 8) % (NPAGES - 1), first = page * GRAIN_PAGE_ENTRIES, i = first + (seed >> 16) % 8192;
+        if (n % 3 == 0) {
+            assert_int_equal(grain_tables_set(t, i, 1, n, 0, NULL), VIX_OK);
+            expected[i] = n;
+        }
+        if (n % 50 == 49) {
+            (void)write_back(t, &f);
+        }
+        uint64_t count = grain_tables_read(t, first, GRAIN_PAGE_ENTRIES + n, got);
+        if (count == 0) { /* only where it is known to be zeros */
+            assert_int_equal(page, ZERO_PAGE);
+            continue;
+        }
+        assert_int_equal(count, GRAIN_PAGE_ENTRIES);
+        assert_memory_equal(got, expected + first, sizeof got);
+    }
+    (void)write_back(t, &f);
+    size_t npages = t->cache->npages;
+    f.broken = true;
+    for (uint64_t page = 0; page + 1 < NPAGES; page++) {
+        uint64_t count = grain_tables_read(t, page * GRAIN_PAGE_ENTRIES, GRAIN_PAGE_ENTRIES, got);
+        assert_true(count == GRAIN_PAGE_ENTRIES || page == BAD_PAGE || page == ZERO_PAGE);
+    }
+    assert_int_equal(t->cache->npages, npages);
+    grain_tables_free(t);
+    free(f.bytes);
+    free(expected);
+}
+
 static void too_many_entries_are_refused(void **state)
 {
     struct grain_tables *t = NULL;
@@ -506,6 +555,7 @@ int main(void)
         cmocka_unit_test(changes_stay_until_they_are_written_and_come_back_from_the_file),
         cmocka_unit_test(what_changes_after_a_snapshot_belongs_to_the_next),
         cmocka_unit_test(many_entries_are_compared_at_once_within_a_page),
+        cmocka_unit_test(entries_are_read_past_the_cache),
         cmocka_unit_test(too_many_entries_are_refused),
         cmocka_unit_test(threads_never_see_a_foreign_entry),
         cmocka_unit_test(tables_share_a_cache),
