@@ -165,6 +165,19 @@ typedef Bool (*VixDiskLibExt_RunFunc)(void *data, const VixDiskLibExt_Run *run);
 VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                            VixDiskLibSectorType numSectors, VixDiskLibExt_RunFunc func, void *data);
 
+/** Gives the space of a range back: the data that the top link holds becomes holes of its files and reads as zeros;
+ * what the parents hold stays. A grain of a sparse type keeps its place in its file, and is written there again. Of no
+ * sectors: tells whether the disk can do that at all.
+ * Return: VIX_E_NOT_SUPPORTED for a disk on a server, a device, a disk that is written in order, and where the file
+ * system makes no holes. */
+VixError VixDiskLibExt_Discard(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                               VixDiskLibSectorType numSectors);
+
+/** Makes a range read as zeros, with as little space as can be: what is not there stays so, data is given back as by
+ * VixDiskLibExt_Discard, and what cannot be, or is a parent's, is written over. */
+VixError VixDiskLibExt_WriteZeros(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                                  VixDiskLibSectorType numSectors);
+
 /** The bytes that the data of a range takes in the files: compressed grains (streamOptimized) as they are stored, with
  * their heads and padding, a part of one its share; other data as it is. A local disk that is open for reading. */
 VixError VixDiskLibExt_StoredBytes(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,

@@ -23,7 +23,6 @@
 
 #define SECTOR_BYTES VIXDISKLIB_SECTOR_SIZE
 #define PREFERRED_BYTES 65536 /* a grain: a smaller write to a new one may copy the rest of it from the parent */
-#define ZERO_BYTES (1 << 20)
 #define MESSAGE_MAX 2048
 
 /* ---- parameters ---- */
@@ -496,67 +495,68 @@ static int vixdisk_flush(void *handle, uint32_t flags)
 
 /* ---- what is there ---- */
 
-/** The first run that does not read as zeros. */
-static Bool find_data(void *data, const VixDiskLibExt_Run *run)
+/** Whether a run reads as zeros; the first that does not ends the map. */
+static Bool is_zero(void *data, const VixDiskLibExt_Run *run)
 {
-    VixDiskLibExt_Run *found = data;
-    if (run->zero) {
-        return TRUE;
-    }
-    *found = *run;
-    return FALSE;
+    bool *all = data;
+    *all = run->zero;
+    return run->zero;
 }
 
-static VixError write_zeros(const struct shared *s, uint64_t offset, uint64_t len)
+/** Whether a range can be made zeros without writing them: there is nothing, or its space can be given back. */
+static VixError zero_fast(const struct shared *s, uint64_t sector, uint64_t nsectors)
 {
-    static uint8 zeros[ZERO_BYTES];
-    VixError code = VIX_OK;
-    for (uint64_t n = 0; len > 0 && code == VIX_OK; offset += n, len -= n) {
-        n = len < ZERO_BYTES ? len : ZERO_BYTES;
-        code = VixDiskLib_Write(s->disk, offset / SECTOR_BYTES, n / SECTOR_BYTES, zeros);
-    }
-    return code;
+    bool all = true;
+    VixError code = VixDiskLibExt_Map(s->disk, sector, nsectors, is_zero, &all);
+    return code != VIX_OK || all ? code : VixDiskLibExt_Discard(s->disk, sector, nsectors);
 }
 
-/** Writes zeros where there is anything else, so that holes stay holes. Where holes are not wanted, nbdkit writes; and
- * fast is only what needs no writing. */
+/** Leaves holes where they are wanted; where they are not, nbdkit writes. */
 static int vixdisk_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
     const struct shared *s = handle;
-    uint64_t end = offset + count;
+    uint64_t sector = offset / SECTOR_BYTES;
+    uint64_t nsectors = count / SECTOR_BYTES;
+    VixError code = VIX_OK;
     if (!need_whole_sectors("a write of zeros", count, offset)) {
         return -1;
     }
     if ((flags & NBDKIT_FLAG_MAY_TRIM) == 0) {
+        code = VIX_E_NOT_SUPPORTED;
+    } else if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
+        code = zero_fast(s, sector, nsectors);
+    }
+    if (code == VIX_E_NOT_SUPPORTED) {
         nbdkit_set_error(EOPNOTSUPP);
         return -1;
     }
-    while (offset < end) {
-        VixDiskLibExt_Run run = {.lengthBytes = 0};
-        VixError code =
-            VixDiskLibExt_Map(s->disk, offset / SECTOR_BYTES, (end - offset) / SECTOR_BYTES, find_data, &run);
-        if (code == VIX_OK && run.lengthBytes == 0) {
-            return 0;
-        }
-        if (code == VIX_OK && (flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
-            nbdkit_set_error(EOPNOTSUPP);
-            return -1;
-        }
-        if (code == VIX_OK) {
-            code = write_zeros(s, run.startBytes, run.lengthBytes);
-        }
-        if (code != VIX_OK) {
-            return failed("write of zeros", code);
-        }
-        offset = run.startBytes + run.lengthBytes;
+    if (code == VIX_OK) {
+        code = VixDiskLibExt_WriteZeros(s->disk, sector, nsectors);
     }
-    return 0;
+    return result("write of zeros", code);
 }
 
 static int vixdisk_can_fast_zero(void *handle)
 {
     (void)handle;
     return 1;
+}
+
+static int vixdisk_can_trim(void *handle)
+{
+    const struct shared *s = handle;
+    return VixDiskLibExt_Discard(s->disk, 0, 0) == VIX_OK;
+}
+
+/** A hint: the whole sectors of the range, and nothing where the file system makes no holes. */
+static int vixdisk_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    const struct shared *s = handle;
+    uint64_t first = (offset + SECTOR_BYTES - 1) / SECTOR_BYTES;
+    uint64_t end = (offset + count) / SECTOR_BYTES;
+    VixError code = first < end ? VixDiskLibExt_Discard(s->disk, first, end - first) : VIX_OK;
+    (void)flags; /* FUA is a flush that nbdkit asks for afterwards */
+    return result("trim", code == VIX_E_NOT_SUPPORTED ? VIX_OK : code);
 }
 
 struct extent_list {
@@ -610,10 +610,12 @@ static struct nbdkit_plugin plugin = {
     .can_multi_conn = vixdisk_can_multi_conn,
     .can_cache = vixdisk_can_cache,
     .can_fast_zero = vixdisk_can_fast_zero,
+    .can_trim = vixdisk_can_trim,
     .pread = vixdisk_pread,
     .pwrite = vixdisk_pwrite,
     .flush = vixdisk_flush,
     .zero = vixdisk_zero,
+    .trim = vixdisk_trim,
     .extents = vixdisk_extents,
 };
 

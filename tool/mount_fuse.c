@@ -3,6 +3,7 @@
  * libfuse and go straight to the disk. The only file that knows libfuse. */
 #define FUSE_USE_VERSION 312
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <signal.h>
@@ -309,6 +310,51 @@ static void on_fsync(fuse_req_t request, fuse_ino_t ino, int data_only, struct f
 
 /* ---- holes ---- */
 
+/** Makes a range of the disk read as zeros: its whole sectors give back the space that they take. */
+static VixError zero_range(struct mount *m, uint64_t off, uint64_t len)
+{
+    static const char zeros[SECTOR_BYTES];
+    VixError code = VIX_OK;
+    while (len > 0 && code == VIX_OK) {
+        uint64_t n = SECTOR_BYTES - off % SECTOR_BYTES;
+        n = n < len ? n : len;
+        if (n < SECTOR_BYTES) {
+            struct span span = span_of(off, (size_t)n);
+            code = write_part(m, &span, zeros, (size_t)n);
+        } else {
+            n = len - len % SECTOR_BYTES;
+            pthread_rwlock_rdlock(&m->parts);
+            code = VixDiskLibExt_WriteZeros(m->job->disk, off / SECTOR_BYTES, n / SECTOR_BYTES);
+            pthread_rwlock_unlock(&m->parts);
+        }
+        off += n;
+        len -= n;
+    }
+    return code;
+}
+
+/** Holes and ranges of zeros within the file; space is not taken ahead. */
+static void on_fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t off, off_t len,
+                         struct fuse_file_info *info)
+{
+    struct mount *m = mount_of(request);
+    const struct mount_file *file = file_of(m, ino);
+    int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+    (void)info;
+    if (file == NULL || !is_writable(m, file)) {
+        fuse_reply_err(request, EROFS);
+    } else if ((kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) || off < 0 || len <= 0) {
+        fuse_reply_err(request, EOPNOTSUPP);
+    } else {
+        VixError code = zero_range(m, file->off + (uint64_t)off, clip(file, (size_t)len, off));
+        if (code == VIX_OK) {
+            fuse_reply_err(request, 0);
+        } else {
+            reply_failure(request, code);
+        }
+    }
+}
+
 struct seek {
     bool wants_hole;
     bool found;
@@ -364,6 +410,7 @@ static const struct fuse_lowlevel_ops operations = {
     .read = on_read,
     .write = on_write,
     .fsync = on_fsync,
+    .fallocate = on_fallocate,
     .lseek = on_lseek,
 };
 

@@ -303,6 +303,32 @@ VixError VixDiskLibExt_Map(VixDiskLibHandle diskHandle, VixDiskLibSectorType sta
     return call_end(&call, code);
 }
 
+VixError VixDiskLibExt_Discard(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                               VixDiskLibSectorType numSectors)
+{
+    struct api_call call;
+    struct disk *d;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = disk_discard(d, startSector, numSectors, &call.err);
+    }
+    return call_end(&call, code);
+}
+
+VixError VixDiskLibExt_WriteZeros(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
+                                  VixDiskLibSectorType numSectors)
+{
+    struct api_call call;
+    struct disk *d;
+
+    VixError code = call_on_disk(&call, __func__, diskHandle, &d);
+    if (code == VIX_OK) {
+        code = ops_write_zeros(d, startSector, numSectors, &call.err);
+    }
+    return call_end(&call, code);
+}
+
 VixError VixDiskLibExt_SalvageReport(VixDiskLibHandle diskHandle, VixDiskLibExt_Salvage *salvage)
 {
     struct api_call call;

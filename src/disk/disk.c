@@ -73,6 +73,18 @@ VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const vo
     return code;
 }
 
+VixError disk_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    VixError code = disk_check_write(d, sector, nsectors, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    struct activity_mark mark = activity_enter(ACTIVITY_WRITE);
+    code = d->ops->discard(d, sector, nsectors, err);
+    activity_leave(&mark);
+    return code;
+}
+
 VixError disk_close(struct disk *d, struct err *err)
 {
     if (d == NULL) {
@@ -142,6 +154,12 @@ VixError disk_no_flush(struct disk *d, struct err *err)
 {
     (void)d, (void)err;
     return VIX_OK;
+}
+
+VixError disk_no_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    (void)sector, (void)nsectors;
+    return err_set(err, VIX_E_NOT_SUPPORTED, "%s: the space of this disk cannot be given back", d->path);
 }
 
 void disk_no_start(struct disk *d, struct disk_io *io)

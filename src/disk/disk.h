@@ -64,6 +64,9 @@ struct disk_ops {
     VixError (*pull)(struct disk *d, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                      struct err *err);
     VixError (*flush)(struct disk *d, struct err *err);
+    /** Gives the space of a range back: all that the top link holds of it reads as zeros afterwards, what parents hold
+     * stays. Of no sectors: tells whether the disk can. VIX_E_NOT_SUPPORTED where it cannot, or its file system. */
+    VixError (*discard)(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
     /** The run at sector, at most nsectors long; flags EXTENT_MAP_. */
     VixError (*map)(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,
                     struct err *err);
@@ -177,6 +180,9 @@ VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf
 
 /** Checks the range and that the disk is writable (VIX_E_FILE_READ_ONLY), then writes. */
 VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+
+/** Checks as disk_write, then disk_ops.discard. */
+VixError disk_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
 
 /* ---- asynchronous I/O (disk_async.c) ---- */
 

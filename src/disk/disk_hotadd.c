@@ -158,6 +158,7 @@ static const struct disk_ops hotadd_ops = {
     .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = hot_flush,
+    .discard = disk_no_discard,
     .map = hot_map,
     .map_many = disk_map_one,
     .info = hot_info,

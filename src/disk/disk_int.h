@@ -28,6 +28,7 @@ VixError disk_no_meta_set(struct disk *d, const char *key, const char *value, st
 VixError disk_no_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, struct err *err);
 VixError disk_no_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
 VixError disk_no_flush(struct disk *d, struct err *err);
+VixError disk_no_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
 void disk_no_start(struct disk *d, struct disk_io *io);
 
 /** What the disk database tells; without links, hint and type, which the caller knows. */

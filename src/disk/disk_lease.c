@@ -85,6 +85,7 @@ static const struct disk_ops lease_ops = {
     .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = disk_no_flush,
+    .discard = disk_no_discard,
     .map = lease_map,
     .map_many = disk_map_one,
     .info = disk_info_from_meta,

@@ -42,6 +42,11 @@ static VixError local_flush(struct disk *d, struct err *err)
     return chain_flush(chain_of(d), err);
 }
 
+static VixError local_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    return chain_discard(chain_of(d), sector, nsectors, err);
+}
+
 /* Of a chain at most this much is looked at in one call: a long run of the top link would otherwise be gone through
  * anew for each run of the links below. */
 #define CHAIN_MAP_SECTORS 16384u
@@ -146,6 +151,7 @@ static const struct disk_ops local_ops = {
     .start = disk_no_start,
     .pull = local_pull,
     .flush = local_flush,
+    .discard = local_discard,
     .map = local_map,
     .map_many = local_map_many,
     .info = local_info,

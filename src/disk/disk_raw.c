@@ -66,6 +66,19 @@ static VixError raw_flush(struct disk *d, struct err *err)
     return d->writable ? raw_of(d)->store->ops->flush(raw_of(d)->store, err) : VIX_OK;
 }
 
+static VixError raw_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    struct disk_raw *r = raw_of(d);
+    uint64_t off = sector * SECTOR_SIZE;
+    uint64_t file_len = atomic_load(&r->file_len);
+
+    if (r->store->is_device) {
+        return disk_no_discard(d, sector, nsectors, err);
+    }
+    return off < file_len ? r->store->ops->punch(r->store, off, min_u64(nsectors * SECTOR_SIZE, file_len - off), err)
+                          : VIX_OK;
+}
+
 /** Sectors of a run of bytes that begins at a sector: a hole counts only where it fills the sector, data as soon as it
  * touches it. Up to the end of the file everything belongs to the last sector. */
 static uint64_t run_sectors(const struct store_run *run, uint64_t len, bool *ret_hole)
@@ -123,6 +136,7 @@ static const struct disk_ops raw_ops = {
     .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = raw_flush,
+    .discard = raw_discard,
     .map = raw_map,
     .map_many = disk_map_one,
     .info = disk_info_from_meta,

@@ -442,8 +442,8 @@ static VixError nbd_close(struct disk *d, struct err *err)
 #define NBD_OPS(name)                                                                                                  \
     {                                                                                                                  \
         .transport = (name), .read = nbd_read, .write = nbd_write, .start = nbd_start, .pull = disk_no_pull,           \
-        .flush = nbd_flush, .map = nbd_map, .map_many = disk_map_one, .info = nbd_info, .meta_get = nbd_meta_get,      \
-        .meta_set = nbd_meta_set, .meta_keys = nbd_meta_keys, .close = nbd_close,                                      \
+        .flush = nbd_flush, .discard = disk_no_discard, .map = nbd_map, .map_many = disk_map_one, .info = nbd_info,    \
+        .meta_get = nbd_meta_get, .meta_set = nbd_meta_set, .meta_keys = nbd_meta_keys, .close = nbd_close,            \
     }
 
 static const struct disk_ops nbd_ops = NBD_OPS("nbd");

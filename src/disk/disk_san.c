@@ -278,6 +278,7 @@ static const struct disk_ops san_ops = {
     .start = san_start,
     .pull = disk_no_pull,
     .flush = san_flush,
+    .discard = disk_no_discard,
     .map = san_map,
     .map_many = san_map_many,
     .info = san_info,

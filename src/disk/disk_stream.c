@@ -133,6 +133,7 @@ static const struct disk_ops stream_disk_ops = {
     .start = disk_no_start,
     .pull = disk_no_pull,
     .flush = disk_no_flush,
+    .discard = disk_no_discard,
     .map = stream_map,
     .map_many = disk_map_one,
     .info = stream_info,

@@ -63,6 +63,10 @@ VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint6
 /** The most blocks that a range can have: every other chunk. */
 uint64_t ops_allocated_most(uint64_t nsectors, uint64_t chunk_sectors);
 
+/** Makes a range read as zeros: disk_discard where the disk can, and what is left is written over, which leaves holes
+ * where nothing is. On failure some of it does. Codes of disk_write. */
+VixError ops_write_zeros(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
+
 /** Removes the files of one link: extents first, descriptor last. A file that is open for writing elsewhere:
  * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. */
 VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err);

@@ -74,6 +74,9 @@ static VixError fail_locked(const struct fault_fs *f, uint32_t op, const char *p
     if (f->rule.errnum == 0 && op == FAULT_READ) {
         return err_set(err, VIX_E_HOST_FILE_ERROR_EOF, "%s: the file ends early (a fault made for a test)", path);
     }
+    if (f->rule.errnum == EOPNOTSUPP) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: an inability made for a test", path);
+    }
     return err_set_errno(err, f->rule.errnum != 0 ? f->rule.errnum : EIO, "%s: a fault made for a test", path);
 }
 

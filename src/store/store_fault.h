@@ -40,7 +40,7 @@ void store_fault_free(struct store_fs *fs);
 struct store_fault_rule {
     uint32_t ops;  /* the kinds that are counted */
     uint64_t nth;  /* from now on, 1: the next one; 0: none */
-    int errnum;    /* as this errno; 0: a read as at the end of the file, anything else as EIO */
+    int errnum;    /* as this errno (EOPNOTSUPP: VIX_E_NOT_SUPPORTED); 0: a read as at the end of the file, else EIO */
     uint64_t part; /* of a read or write: bytes that are moved before it fails */
     bool stays;    /* all following ones of these kinds fail too, without a part */
 };

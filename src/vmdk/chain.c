@@ -160,6 +160,69 @@ VixError chain_write(struct chain *c, uint64_t sector, uint64_t nsectors, const 
     return code;
 }
 
+/* ---- giving space back ---- */
+
+/** A run of an extent becomes a hole of its file. The last sector of a file that ends within it is written. */
+static VixError discard_run(struct extent *x, uint64_t at, const struct extent_run *run, struct err *err)
+{
+    static const uint8_t zeros[SECTOR_SIZE];
+
+    if (x->store->is_device) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: the space of a device is not given back", x->store->path);
+    }
+    if (run->kind == RUN_DATA) {
+        return x->store->ops->punch(x->store, run->file_off, run->nsectors * SECTOR_SIZE, err);
+    }
+    VixError code = VIX_OK;
+    for (uint64_t i = 0; i < run->nsectors && code == VIX_OK; i++) {
+        code = x->ops->write(x, at + i, 1, zeros, err);
+    }
+    return code;
+}
+
+static VixError discard_extent(const struct chain *c, const struct link_extent *e, uint64_t at, uint64_t nsectors,
+                               struct err *err)
+{
+    while (nsectors > 0) {
+        struct extent_run run;
+        VixError code = e->x->ops->map(e->x, at, nsectors, 0, &run, err);
+        if (code == VIX_OK && (run.kind == RUN_DATA || run.kind == RUN_CODED)) {
+            code = before_write(c, err);
+            if (code == VIX_OK) {
+                code = check_extent_writable(c->links[0], e, err);
+            }
+            if (code == VIX_OK) {
+                code = discard_run(e->x, at, &run, err);
+            }
+        }
+        if (code != VIX_OK) {
+            return code;
+        }
+        at += run.nsectors;
+        nsectors -= run.nsectors;
+    }
+    return VIX_OK;
+}
+
+VixError chain_discard(struct chain *c, uint64_t sector, uint64_t nsectors, struct err *err)
+{
+    const struct link *top = c->links[0];
+
+    if (chain_is_ordered(c)) {
+        return err_set(err, VIX_E_NOT_SUPPORTED, "%s: what was written in order cannot be given back", top->path);
+    }
+    VixError code = VIX_OK;
+    while (code == VIX_OK && nsectors > 0) {
+        const struct link_extent *e = link_extent_at(top, sector);
+        uint64_t at = sector - e->first_sector;
+        uint64_t part = min_u64(nsectors, e->x->nsectors - at);
+        code = discard_extent(c, e, at, part, err);
+        sector += part;
+        nsectors -= part;
+    }
+    return code;
+}
+
 /** A source in the sectors of the disk, for an extent that counts from its own start. */
 struct shifted_source {
     extent_source_func *source;

@@ -114,6 +114,11 @@ VixError chain_read(struct chain *c, uint64_t sector, uint64_t nsectors, void *b
 /** Writes sectors; the first write of an open changes the CID, on disk, before any data. */
 VixError chain_write(struct chain *c, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
 
+/** Makes holes in the files of the top link where they have data of a range: grains keep their places, and read as
+ * zeros, as all does that the top link holds of it; what lies below stays. Of no sectors: tells whether the chain can.
+ * VIX_E_NOT_SUPPORTED for ordered chains, devices, and file systems that make no holes. */
+VixError chain_discard(struct chain *c, uint64_t sector, uint64_t nsectors, struct err *err);
+
 /** As extent_ops.pull, for a chain whose top link consists of ordered extents. */
 VixError chain_pull(struct chain *c, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                     struct err *err);

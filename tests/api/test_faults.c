@@ -313,6 +313,21 @@ static VixError do_write(void)
     return close_after(h, code);
 }
 
+static VixError do_zeros(void)
+{
+    VixDiskLibHandle h;
+    VixError code = open_it(0, &h);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    if ((code = VixDiskLibExt_WriteZeros(h, 500, 300)) == VIX_OK &&
+        (code = VixDiskLibExt_Discard(h, 0, 50)) == VIX_OK) {
+        code = VixDiskLib_Flush(h);
+    }
+    return close_after(h, code);
+}
+
 static VixError do_write_async(void)
 {
     struct told told[2] = {0};
@@ -662,6 +677,8 @@ static const struct subject {
     {"ReadAsync", ALL, READS, prepare_disk, do_read_async, disk_as_before, NULL},
     {"Write", ALL, 0, prepare_disk, do_write, disk_written, disk},
     {"Write to a child", ALL, 0, prepare_child, do_write, disk_written, disk},
+    {"WriteZeros and Discard", ALL, 0, prepare_disk, do_zeros, disk_written, disk},
+    {"WriteZeros and Discard in a child", SPARSE, 0, prepare_child, do_zeros, disk_written, disk},
     {"WriteAsync", ALL, 0, prepare_disk, do_write_async, disk_written, disk},
     {"QueryAllocatedBlocks", ALL, READS, prepare_disk, do_query, disk_as_before, NULL},
     {"GetInfo and its like", ALL, READS, prepare_disk, do_tell, disk_as_before, NULL},

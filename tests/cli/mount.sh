@@ -91,6 +91,17 @@ written() {
         cmp m/disk disk.img && ended && qemu-img compare -f raw disk.img -F vmdk disk.vmdk
 }
 try "-w: qemu-img reads what was written" written
+holes_made() { # fallocate of util-linux, on whole sectors and on parts of them; the space is free again
+    local full
+    full=$(du -k disk.vmdk | cut -f 1)
+    "$VIXDISK" mount -w disk.vmdk m || return
+    fallocate -p -o 0 -l 1500000 m/p2 && fallocate -p -o 1999999 -l 3 m/p2 && fallocate -z -o 2000100 -l 70001 m/p2 &&
+        cp disk.img before.img && fallocate -p -o 27262976 -l 1500000 disk.img && fallocate -p -o 29262975 -l 3 disk.img &&
+        fallocate -p -o 29263076 -l 70001 disk.img && ! cmp -s before.img disk.img && cmp m/disk disk.img || return
+    ! fallocate -l 100000 m/p2 && ! fallocate -p -o 0 -l 100 m/info.json && ended &&
+        qemu-img compare -f raw disk.img -F vmdk disk.vmdk && [ "$(du -k disk.vmdk | cut -f 1)" -le $((full - 1300)) ]
+}
+try "-w: holes that are made there give space back" holes_made
 bounds() {
     "$VIXDISK" mount -w disk.vmdk m || return
     ! dd if=new of=m/p2 bs=4096 seek=1024 count=1 conv=notrunc status=none && ! truncate -s 1G m/p2 && ! truncate -s 1k m/p2 &&
