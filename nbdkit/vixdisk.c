@@ -143,7 +143,7 @@ static int vixdisk_config(const char *key, const char *value)
         return set_compression(value);
     }
     if (strcmp(key, "libdir") == 0) {
-        nbdkit_debug("libdir is not needed: the library is the one that the plugin was linked with");
+        nbdkit_debug("libdir is ignored: the library is the one that the plugin was linked with");
         return 0;
     }
     nbdkit_error("unknown parameter '%s'", key);
@@ -187,19 +187,23 @@ static int vixdisk_config_complete(void)
 }
 
 #define CONFIG_HELP                                                                                                    \
-    "[file=]PATH           The disk: a local .vmdk, or \"[datastore] dir/x.vmdk\".\n"                                  \
-    "config=FILE           Configuration of the library.\n"                                                            \
-    "single-link=true      This link only, not its parents.\n"                                                         \
-    "unbuffered=true       Past the page cache.\n"                                                                     \
+    "[file=]PATH      The disk: a local .vmdk, or \"[datastore] dir/x.vmdk\".\n"                                       \
+    "config=FILE      Configuration of the library.\n"                                                                 \
+    "single-link=true This link only, not its parents.\n"                                                              \
+    "unbuffered=true  Past the page cache.\n"                                                                          \
     "Disks on a server:\n"                                                                                             \
-    "server=NAME           vCenter or ESXi.\n"                                                                         \
-    "user=NAME             password=+FILE: the password is in FILE; -FD; - asks for it.\n"                             \
-    "cookie=+FILE          In their place: a session.\n"                                                               \
-    "thumbprint=HEX        SHA-1 or SHA-256 of the certificate (default: check its chain).\n"                          \
-    "vm=moref=ID           The virtual machine. snapshot=ID: disks as of a snapshot.\n"                                \
-    "transports=LIST       Ways to the disk, tried in order: nbdssl:nbd.\n"                                            \
-    "compression=KIND      none, zlib, fastlz, skipz.\n"                                                               \
-    "port=N nfchostport=N  Ports, if not 443 and 902."
+    "server=NAME      vCenter or ESXi.\n"                                                                              \
+    "user=NAME        Whom to log in as.\n"                                                                            \
+    "password=+FILE   The password is in FILE; -FD; - asks for it.\n"                                                  \
+    "cookie=+FILE     In their place: a session.\n"                                                                    \
+    "thumbprint=HEX   SHA-1 or SHA-256 of the certificate (default: check its chain).\n"                               \
+    "vm=moref=ID      The virtual machine.\n"                                                                          \
+    "snapshot=ID      Its disks as of a snapshot.\n"                                                                   \
+    "transports=LIST  Ways to the disk, tried in order: nbdssl:nbd.\n"                                                 \
+    "compression=KIND none, zlib, fastlz, skipz.\n"                                                                    \
+    "port=N           Of the server, if not 443.\n"                                                                    \
+    "nfchostport=N    Of the host that has the disk, if not 902.\n"                                                    \
+    "libdir=FOLDER    Not needed, and ignored."
 
 /* ---- messages ---- */
 

@@ -15,7 +15,7 @@ import sys
 SRC = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ROOT = os.path.abspath(sys.argv[1])
 MAN = ROOT + "/share/man"
-FOREIGN = {"fsck(8)", "crypt(5)"}  # pages that are not ours
+FOREIGN = {"fsck(8)", "crypt(5)", "fallocate(1)", "nbdkit(1)", "nbdcopy(1)", "nbdinfo(1)"}  # pages that are not ours
 failed = 0
 
 
@@ -98,6 +98,24 @@ def daemon():
     there = options(run(ROOT + "/sbin/vixdiskd", "--help")) | {"--version", "--help"}
     result("vixdiskd's options are in its manual, and no others",
            difference(there, options(section(text, "OPTIONS")), "option", "vixdiskd(8)"))
+
+
+def plugin():
+    """The parameters of nbdkit's plugin: in its manual, in its help, and in its source."""
+    name = "nbdkit-vixdisk-plugin"
+    told = {"%s=" % key for key in re.findall(r"^\.TP\n\\fB([\w\\-]+)=", page(name, 1).replace("\\-", "-"), re.M)}
+    text = run("nbdkit", "%s/lib/nbdkit/plugins/%s.so" % (ROOT, name), "--help")
+    helped = set(re.findall(r"^\[?([\w-]+=)", text, re.M))
+    result("every parameter of nbdkit vixdisk --help is in its manual, and no other",
+           difference(helped, told, "parameter", name + "(1)") + ([] if len(helped) > 10 else [text]))
+    source = read(SRC + "/nbdkit/vixdisk.c")
+    taken = set(re.findall(r'strcmp\(key, "([\w-]+)"\)', source))
+    taken |= set(re.findall(r'{"([\w-]+)", &', section_of_table(source)))
+    result("it takes those, and no others", difference({"%s=" % key for key in taken}, told, "parameter", name + "(1)"))
+
+
+def section_of_table(source):
+    return re.search(r"text_parameters\[\] = \{\n(.*?)^\};", source, re.M | re.S).group(1)
 
 
 def exports():
@@ -194,6 +212,7 @@ def programs(whole):
 every_page = lint()
 commands()
 daemon()
+plugin()
 exports()
 codes()
 keys()
