@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* activity.c - the recording. A stage is busy from the first thread that enters it to the last that leaves it; a thread
- * is at one stage at a time, the innermost. One lock, taken some times for each piece of work, and only while
- * recording.
+/* activity.c - the recording. A stage is busy from the first thread that enters it, or request that begins, to the last
+ * that leaves it; a thread is at one stage at a time, the innermost. One lock, taken some times for each piece of work,
+ * and only while recording.
  */
 #include "base/activity.h"
 
@@ -99,6 +99,25 @@ void activity_leave_slow(const struct activity_mark *mark)
         enter_locked(mark->before, now);
     }
     my_stage = mark->before;
+}
+
+struct activity_mark activity_begin_slow(enum activity_stage stage)
+{
+    uint64_t now = now_ns();
+    SCOPED_LOCK(&lock);
+
+    enter_locked(stage, now);
+    return (struct activity_mark){.recording = recording, .before = stage, .start_ns = now};
+}
+
+void activity_end_slow(const struct activity_mark *mark)
+{
+    uint64_t now = now_ns();
+    SCOPED_LOCK(&lock);
+
+    if (mark->recording == recording) {
+        leave_locked(mark->before, now);
+    }
 }
 
 void activity_bytes_slow(uint64_t bytes_read, uint64_t bytes_written)

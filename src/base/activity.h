@@ -38,7 +38,7 @@ struct activity {
 
 extern atomic_bool activity_recording;
 
-/** Where a thread was before it entered a stage. */
+/** Where a thread was before it entered a stage; of activity_begin the stage. */
 struct activity_mark {
     uint64_t recording; /* 0: none */
     int before;
@@ -53,6 +53,8 @@ void activity_get(struct activity *ret_activity);
 /* The rest of these functions is for activity_enter and its like below. */
 struct activity_mark activity_enter_slow(enum activity_stage stage);
 void activity_leave_slow(const struct activity_mark *mark);
+struct activity_mark activity_begin_slow(enum activity_stage stage);
+void activity_end_slow(const struct activity_mark *mark);
 void activity_bytes_slow(uint64_t bytes_read, uint64_t bytes_written);
 void activity_request_slow(const struct activity_mark *mark, bool write, uint64_t sector, uint64_t nsectors);
 void activity_retry_slow(void);
@@ -70,6 +72,22 @@ static inline void activity_leave(const struct activity_mark *mark)
 {
     if (mark->recording != 0) {
         activity_leave_slow(mark);
+    }
+}
+
+/** A stage is busy, but no thread is at it, until activity_end on whatever thread: a request that is on its way. */
+static inline struct activity_mark activity_begin(enum activity_stage stage)
+{
+    if (!atomic_load_explicit(&activity_recording, memory_order_relaxed)) {
+        return (struct activity_mark){0};
+    }
+    return activity_begin_slow(stage);
+}
+
+static inline void activity_end(const struct activity_mark *mark)
+{
+    if (mark->recording != 0) {
+        activity_end_slow(mark);
     }
 }
 

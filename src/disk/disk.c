@@ -38,21 +38,36 @@ VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsecto
     return disk_check_read(d, sector, nsectors, err);
 }
 
+VixError disk_read_checked(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_READ);
+    VixError code = d->ops->read(d, sector, nsectors, buf, err);
+
+    activity_request(&mark, false, sector, nsectors);
+    activity_leave(&mark);
+    activity_bytes(nsectors * SECTOR_SIZE, 0);
+    return code;
+}
+
+VixError disk_write_checked(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_WRITE);
+    VixError code = d->ops->write(d, sector, nsectors, buf, err);
+
+    activity_request(&mark, true, sector, nsectors);
+    activity_leave(&mark);
+    /* one that is written in order counts what it makes of this (stream_slots.c) */
+    activity_bytes(0, d->ordered ? 0 : nsectors * SECTOR_SIZE);
+    return code;
+}
+
 VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
 {
     if (nsectors == 0) {
         return VIX_OK;
     }
     VixError code = disk_check_read(d, sector, nsectors, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_READ);
-    code = d->ops->read(d, sector, nsectors, buf, err);
-    activity_request(&mark, false, sector, nsectors);
-    activity_leave(&mark);
-    activity_bytes(nsectors * SECTOR_SIZE, 0);
-    return code;
+    return code == VIX_OK ? disk_read_checked(d, sector, nsectors, buf, err) : code;
 }
 
 VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
@@ -61,16 +76,7 @@ VixError disk_write(struct disk *d, uint64_t sector, uint64_t nsectors, const vo
         return VIX_OK;
     }
     VixError code = disk_check_write(d, sector, nsectors, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_WRITE);
-    code = d->ops->write(d, sector, nsectors, buf, err);
-    activity_request(&mark, true, sector, nsectors);
-    activity_leave(&mark);
-    /* one that is written in order counts what it makes of this (stream_slots.c) */
-    activity_bytes(0, d->ordered ? 0 : nsectors * SECTOR_SIZE);
-    return code;
+    return code == VIX_OK ? disk_write_checked(d, sector, nsectors, buf, err) : code;
 }
 
 VixError disk_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err)

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/activity.h"
 #include "base/cleanup.h"
 #include "disk/disk_int.h"
 #include "work/work.h"
@@ -21,6 +22,7 @@ struct async_request {
     disk_done_func *done;
     void *data;
     struct work_pool *pool;
+    struct activity_mark mark; /* of a request that the transport carries out */
     struct err *failed; /* the request is done, and failed: what the callback is to be told; NULL: the code is all */
     VixError code;      /* of a request that is carried out */
     bool carried_out;   /* only the callback is left */
@@ -179,14 +181,13 @@ static void give_back(struct disk_async *a, struct async_request *r)
 
 static VixError carry_out(struct async_request *r, struct err *err)
 {
-    const struct disk_ops *ops = r->d->ops;
     const struct disk_io *io = &r->io;
 
     if (io->nsectors == 0) {
         return VIX_OK;
     }
-    return io->write ? ops->write(r->d, io->sector, io->nsectors, io->buf, err)
-                     : ops->read(r->d, io->sector, io->nsectors, io->buf, err);
+    return io->write ? disk_write_checked(r->d, io->sector, io->nsectors, io->buf, err)
+                     : disk_read_checked(r->d, io->sector, io->nsectors, io->buf, err);
 }
 
 /** Runs the callback and ends the request. */
@@ -251,6 +252,9 @@ static void io_done(struct disk_io *io, VixError result, const struct err *err)
 {
     struct async_request *r = (struct async_request *)((char *)io - offsetof(struct async_request, io));
 
+    activity_request(&r->mark, io->write, io->sector, io->nsectors);
+    activity_end(&r->mark);
+    activity_bytes(io->write ? 0 : io->nsectors * SECTOR_SIZE, io->write ? io->nsectors * SECTOR_SIZE : 0);
     r->code = result;
     if (result != VIX_OK && err != NULL && (r->failed = alloc_zero(sizeof *r->failed, NULL)) != NULL) {
         *r->failed = *err;
@@ -284,6 +288,7 @@ static VixError start(struct disk *d, const struct async_request *wanted, struct
         return run_inline(r, p, err);
     }
     if (d->starts && r->io.nsectors > 0) {
+        r->mark = activity_begin(d->remote ? ACTIVITY_NETWORK : r->io.write ? ACTIVITY_WRITE : ACTIVITY_READ);
         d->ops->start(d, &r->io);
     } else {
         work_submit(p, &r->item);

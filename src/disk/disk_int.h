@@ -14,6 +14,10 @@ VixError disk_check_read(const struct disk *d, uint64_t sector, uint64_t nsector
 /** The checks of disk_write. */
 VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
 
+/** disk_read and disk_write after these checks, of at least one sector. */
+VixError disk_read_checked(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
+VixError disk_write_checked(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err);
+
 /** Frees what asynchronous requests needed; none is in flight any more. */
 void disk_async_free(struct disk *d);
 

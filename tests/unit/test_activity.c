@@ -97,6 +97,35 @@ static void threads_at_the_same_stage_count_once(void **state)
     assert_int_equal(a.bytes_written, 8000);
 }
 
+static void *end_it(void *mark)
+{
+    activity_request(mark, false, 8, 16);
+    activity_end(mark);
+    return NULL;
+}
+
+static void a_request_on_its_way_is_busy_without_a_thread(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    struct activity a;
+    activity_start();
+    struct activity_mark network = activity_begin(ACTIVITY_NETWORK);
+    struct activity_mark codec = activity_enter(ACTIVITY_CODEC);
+    sleep_ms(20);
+    activity_leave(&codec);
+    assert_int_equal(pthread_create(&thread, NULL, end_it, &network), 0);
+    pthread_join(thread, NULL);
+    sleep_ms(20);
+    activity_stop();
+    activity_get(&a);
+    assert_true(a.busy_ns[ACTIVITY_CODEC] >= 20 * MS);
+    assert_true(a.busy_ns[ACTIVITY_NETWORK] >= a.busy_ns[ACTIVITY_CODEC]);
+    assert_true(a.busy_ns[ACTIVITY_NETWORK] <= a.elapsed_ns - 20 * MS);
+    assert_int_equal(a.slowest_count, 1);
+    assert_int_equal(a.slowest[0].sector, 8);
+}
+
 static void the_slowest_requests_are_kept(void **state)
 {
     (void)state;
@@ -150,8 +179,11 @@ static void a_mark_of_an_earlier_recording_does_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_recorded_unless_asked_for),        cmocka_unit_test(the_innermost_stage_counts),
-        cmocka_unit_test(threads_at_the_same_stage_count_once),        cmocka_unit_test(the_slowest_requests_are_kept),
+        cmocka_unit_test(nothing_is_recorded_unless_asked_for),
+        cmocka_unit_test(the_innermost_stage_counts),
+        cmocka_unit_test(threads_at_the_same_stage_count_once),
+        cmocka_unit_test(a_request_on_its_way_is_busy_without_a_thread),
+        cmocka_unit_test(the_slowest_requests_are_kept),
         cmocka_unit_test(a_mark_of_an_earlier_recording_does_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
