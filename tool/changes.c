@@ -121,6 +121,30 @@ VixError changes_includes(const struct change_source *source, const char *now, c
     return code == VIX_E_DISK_CID_MISMATCH ? VIX_OK : code;
 }
 
+bool changes_is_unknown(VixError code)
+{
+    return code == VIX_E_INVALID_ARG || code == VIX_E_FILE_ACCESS_ERROR || code == VIX_E_FILE_NOT_FOUND ||
+           code == VIX_E_NOT_SUPPORTED || code == VIX_E_FAIL || code == VIX_E_DISK_CID_MISMATCH;
+}
+
+static bool ignore_area(void *ctx, uint64_t start, uint64_t length)
+{
+    (void)ctx;
+    (void)start;
+    (void)length;
+    return true;
+}
+
+VixError changes_known(const struct change_source *source, const char *id, bool *ret_known)
+{
+    VixError code = changes_tell(source, id, source->capacity - SECTOR_BYTES, source->capacity, ignore_area, NULL);
+    bool unknown = changes_is_unknown(code);
+    if (code == VIX_OK || unknown) {
+        *ret_known = !unknown;
+    }
+    return unknown ? VIX_OK : code;
+}
+
 const VixDiskLibExt_VmDisk *changes_find_disk(const VixDiskLibExt_Vm *vm, const char *file)
 {
     for (uint32 i = 0; i < vm->numDisks; i++) {

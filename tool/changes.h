@@ -37,6 +37,12 @@ VixError changes_local_id(VixDiskLibHandle disk, char **ret_id);
  * grows. */
 VixError changes_includes(const struct change_source *source, const char *now, const char *id, bool *ret_includes);
 
+/** Whether a failure of changes_tell means that the changes since the ID are not known: everything may have changed. */
+bool changes_is_unknown(VixError code);
+
+/** Whether the changes since an ID can be told, by asking for those of the last sector. */
+VixError changes_known(const struct change_source *source, const char *id, bool *ret_known);
+
 /** The disk of a machine that has a file among those of its chain; NULL. */
 const VixDiskLibExt_VmDisk *changes_find_disk(const VixDiskLibExt_Vm *vm, const char *file);
 

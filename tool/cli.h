@@ -124,6 +124,7 @@ struct cli {
     char **operands;
     VixDiskLibConnection connection; /* local; NULL until cli_connect */
     VixDiskLibConnection server;     /* NULL until cli_connect_server */
+    VixDiskLibConnection as_of;      /* to the same server, as of a snapshot; NULL until cli_connect_snapshot */
     bool library_started;
 };
 
@@ -157,6 +158,9 @@ int options_parse(struct cli *cli, void *args, int argc, char **argv);
 /** Prints the failure of the library call made last, as one line or as a JSON object; returns the exit status. @path
  * the disk it is about, or NULL. */
 int fail(struct cli *cli, const char *path, VixError code);
+
+/** The failure told last on this thread, in one line; "" if there was none. Until the next one. */
+const char *failure_text(void);
 
 /** As fail, with a sentence of the tool. */
 int fail_with(struct cli *cli, const char *path, VixError code, const char *fmt, ...)
@@ -224,8 +228,12 @@ const char *server_snapshot(const struct cli *cli);
 int cli_connect_server(struct cli *cli);
 
 /** One more connection to the server that cli_connect_server has connected to, for reading disks as of a snapshot
- * (NULL: as of now); the caller ends it. */
-VixError cli_connect_snapshot(const struct cli *cli, const char *snapshot, VixDiskLibConnection *ret_connection);
+ * (NULL: as of now), until cli_leave_snapshot or the end. */
+VixError cli_connect_snapshot(struct cli *cli, const char *snapshot);
+void cli_leave_snapshot(struct cli *cli);
+
+/** Bytes from and to the server so far; 0 where there is none. */
+void cli_traffic(const struct cli *cli, uint64_t *ret_in, uint64_t *ret_out);
 
 /** The connection that a path belongs to. Returns as cli_start. */
 int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection);

@@ -69,6 +69,7 @@ void cli_end(struct cli *cli)
     if (cli->connection != NULL) {
         VixDiskLib_Disconnect(cli->connection);
     }
+    cli_leave_snapshot(cli);
     if (cli->server != NULL) {
         VixDiskLib_Disconnect(cli->server);
     }

@@ -186,6 +186,29 @@ int picture_take(struct cli *cli, const char *path, VixDiskLibHandle disk, const
     return spec->color == COLOR_RATIO ? take_stored(cli, path, disk, picture) : STATUS_DONE;
 }
 
+void picture_clear_marks(struct picture *picture, const char *words)
+{
+    picture->color = COLOR_CHANGED;
+    picture->marked = words;
+    picture->totals.changed = 0;
+    for (uint32_t i = 0; i < picture->count; i++) {
+        picture->cells[i].changed = 0;
+    }
+}
+
+void picture_mark(struct picture *picture, uint64_t start, uint64_t length)
+{
+    uint64_t end = start + length;
+    for (uint64_t pos = start; pos < end;) {
+        uint64_t cell = (pos - picture->start) / picture->cell_bytes;
+        uint64_t next = picture->start + (cell + 1) * picture->cell_bytes;
+        next = next < end ? next : end;
+        picture->cells[cell].changed += next - pos;
+        picture->totals.changed += next - pos;
+        pos = next;
+    }
+}
+
 unsigned picture_quarters(const struct picture *picture, uint32_t index)
 {
     uint64_t left = picture->length - index * picture->cell_bytes;

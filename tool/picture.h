@@ -19,7 +19,7 @@ enum picture_curve { CURVE_ROWS, CURVE_HILBERT };
 struct picture_cell {
     uint64_t data;
     uint64_t zero;
-    uint64_t changed; /* of data and zero: told by a link above picture.since */
+    uint64_t changed; /* of data and zero: told by a link above picture.since; or marked, whatever it holds */
     uint64_t stored;  /* what its data takes in the files; only for COLOR_RATIO */
     uint8_t link;     /* the one that tells most of it */
 };
@@ -35,6 +35,7 @@ struct picture {
     struct picture_cell *cells;
     enum picture_color color;
     uint32_t since;     /* COLOR_CHANGED: links from this one on are the old state */
+    const char *marked; /* COLOR_CHANGED: what picture_mark has marked, in words; NULL: what links tell counts */
     uint32_t num_links; /* at least 1 */
     char *link_names[PICTURE_LINKS_MAX];
     struct {
@@ -57,6 +58,12 @@ struct picture_spec {
 int picture_take(struct cli *cli, const char *path, VixDiskLibHandle disk, const struct picture_spec *spec,
                  struct picture *picture);
 void picture_free(struct picture *picture);
+
+/** From here on COLOR_CHANGED shows what is marked. @words for the legend, static. */
+void picture_clear_marks(struct picture *picture, const char *words);
+
+/** Marks a range of the disk, within the picture; ranges are not to meet twice. One thread for each picture. */
+void picture_mark(struct picture *picture, uint64_t start, uint64_t length);
 
 /** Prints rows of characters; @columns of the screen. @colors: half-blocks in colours, else one shade a cell. */
 void picture_print_text(const struct picture *picture, FILE *to, unsigned columns, bool colors);

@@ -137,6 +137,11 @@ static void add_changed(struct drawing *d)
 {
     const struct picture *p = d->p;
     struct kind *kind = add_kind(d, "x", p->totals.changed, true);
+    if (p->marked != NULL) {
+        snprintf(kind->words, sizeof kind->words, "%s", p->marked);
+        add_words(d, "k", "other data", 0, false);
+        return;
+    }
     snprintf(kind->words, sizeof kind->words, "changed since");
     kind->name = p->since < p->num_links ? p->link_names[p->since] : NULL;
     if (kind->name == NULL) {
@@ -185,7 +190,7 @@ static unsigned ratio_kind(const struct picture_cell *cell)
 static unsigned kind_of(const struct picture *p, uint32_t index)
 {
     const struct picture_cell *cell = &p->cells[index];
-    if (p->color == COLOR_CHANGED && cell->data + cell->zero > 0) {
+    if (p->color == COLOR_CHANGED && cell->changed + cell->data + cell->zero > 0) {
         return KIND_FIRST + (cell->changed > 0 ? 0 : 1);
     }
     if (cell->data == 0) {

@@ -86,11 +86,9 @@ uint64_t now_ns(void)
 /** Bytes to and from the server so far; 0 where there is none. */
 static uint64_t wire_bytes(const struct cli *cli)
 {
-    uint64 in = 0;
-    uint64 out = 0;
-    if (cli->server != NULL) {
-        (void)VixDiskLibExt_GetConnectionTraffic(cli->server, &in, &out);
-    }
+    uint64_t in;
+    uint64_t out;
+    cli_traffic(cli, &in, &out);
     return in + out;
 }
 

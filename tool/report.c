@@ -12,6 +12,13 @@
 #define DETAIL_MAX 2048
 #define STATUS_SIGPIPE 141 /* as the shell has it for a program that died of a closed pipe */
 
+static _Thread_local char last_failure[DETAIL_MAX + 64];
+
+const char *failure_text(void)
+{
+    return last_failure;
+}
+
 /** The exit status of a failure. */
 static int failure_status(const struct cli *cli, bool retryable)
 {
@@ -49,6 +56,8 @@ static int print_failure(struct cli *cli, const char *path, VixError code, bool 
     char *text = VixDiskLib_GetErrorText(code, NULL);
     const char *sentence = without_path(detail, path);
     const char *colon = sentence[0] == '\0' ? "" : ": ";
+    snprintf(last_failure, sizeof last_failure, "%s%s%s: %s", path == NULL ? "" : path, path == NULL ? "" : ": ", name,
+             sentence[0] == '\0' ? text : sentence);
     if (cli->common.json) {
         char message[DETAIL_MAX];
         snprintf(message, sizeof message, "%s%s%s%s%s", path == NULL ? "" : path, path == NULL ? "" : ": ", text, colon,

@@ -15,17 +15,6 @@
 
 #define CELLS 2048u /* of a map */
 
-static void wire_bytes(const struct run_report *r, uint64_t *ret_in, uint64_t *ret_out)
-{
-    uint64 in = 0;
-    uint64 out = 0;
-    if (r->cli->server != NULL) {
-        (void)VixDiskLibExt_GetConnectionTraffic(r->cli->server, &in, &out);
-    }
-    *ret_in = in;
-    *ret_out = out;
-}
-
 int run_report_begin(struct cli *cli, const char *file, bool json, const char *from, const char *to,
                      struct run_report **ret_report)
 {
@@ -63,13 +52,18 @@ int run_report_begin(struct cli *cli, const char *file, bool json, const char *f
 
 /* ---- what the command tells ---- */
 
-void run_report_map(struct run_report *r, VixDiskLibHandle disk, const char *name, const char *caption)
+void run_report_own_json(struct run_report *r)
+{
+    if (r != NULL) {
+        r->json = false;
+    }
+}
+
+static struct picture *take_map(struct run_report *r, unsigned index, VixDiskLibHandle disk, const char *name,
+                                const char *caption)
 {
     VixDiskLibInfo *info = NULL;
-    if (r == NULL || r->map_count == REPORT_MAPS) {
-        return;
-    }
-    struct report_map *map = &r->maps[r->map_count++];
+    struct report_map *map = &r->maps[index];
     snprintf(map->caption, sizeof map->caption, "%s", caption);
     VixError code = VixDiskLib_GetInfo(disk, &info);
     if (code == VIX_OK) {
@@ -81,6 +75,26 @@ void run_report_map(struct run_report *r, VixDiskLibHandle disk, const char *nam
     if (!map->there) {
         snprintf(map->why, sizeof map->why, "%s", VixDiskLibExt_LastErrorDetail());
     }
+    return map->there ? &map->picture : NULL;
+}
+
+void run_report_map(struct run_report *r, VixDiskLibHandle disk, const char *name, const char *caption)
+{
+    unsigned index = r != NULL ? atomic_fetch_add(&r->map_count, 1) : REPORT_MAPS;
+    if (index < REPORT_MAPS) {
+        r->maps[index].counts = index == 0;
+        (void)take_map(r, index, disk, name, caption);
+    }
+}
+
+struct picture *run_report_disk(struct run_report *r, VixDiskLibHandle disk, const char *name, const char *caption)
+{
+    unsigned index = r != NULL ? atomic_fetch_add(&r->map_count, 1) : REPORT_MAPS;
+    if (index >= REPORT_MAPS) {
+        return NULL;
+    }
+    r->maps[index].counts = true;
+    return take_map(r, index, disk, name, caption);
 }
 
 void run_report_map_path(struct run_report *r, VixDiskLibConnection connection, const char *path, bool raw,
@@ -113,9 +127,9 @@ Bool run_report_step(void *data, uint64 done_bytes, uint64 total_bytes)
 
 void run_report_work(struct run_report *r)
 {
-    if (r != NULL) {
+    if (r != NULL && !r->recording) {
         r->recording = true;
-        wire_bytes(r, &r->wire_in, &r->wire_out);
+        cli_traffic(r->cli, &r->wire_in, &r->wire_out);
         (void)VixDiskLibExt_RecordActivity(TRUE);
     }
 }
@@ -131,7 +145,7 @@ void run_report_worked(struct run_report *r)
     (void)VixDiskLibExt_GetActivity(&r->activity);
     uint64_t in;
     uint64_t out;
-    wire_bytes(r, &in, &out);
+    cli_traffic(r->cli, &in, &out);
     r->wire_in = in - r->wire_in;
     r->wire_out = out - r->wire_out;
 }
@@ -148,6 +162,13 @@ void run_report_fact(struct run_report *r, const char *key, const char *label, c
     va_start(args, fmt);
     vsnprintf(fact->text, sizeof fact->text, fmt, args);
     va_end(args);
+}
+
+void run_report_call_findings(struct run_report *r, const char *title)
+{
+    if (r != NULL) {
+        r->findings_title = title;
+    }
 }
 
 void run_report_finding(struct run_report *r, const char *state, const char *what, const char *detail)
@@ -216,9 +237,27 @@ void report_limit(const struct run_report *r, char *text, size_t size)
     }
 }
 
-const struct picture *report_first_map(const struct run_report *r)
+unsigned report_maps(const struct run_report *r)
 {
-    return r->map_count > 0 && r->maps[0].there ? &r->maps[0].picture : NULL;
+    return r->map_count < REPORT_MAPS ? r->map_count : REPORT_MAPS;
+}
+
+bool report_totals(const struct run_report *r, struct report_totals *ret_totals)
+{
+    bool found = false;
+    struct report_totals sum = {0};
+    for (unsigned i = 0; i < report_maps(r); i++) {
+        const struct picture *p = &r->maps[i].picture;
+        if (r->maps[i].there && r->maps[i].counts) {
+            found = true;
+            sum.capacity += p->length;
+            sum.data += p->totals.data;
+            sum.zero += p->totals.zero;
+            sum.hole += p->totals.hole;
+        }
+    }
+    *ret_totals = sum;
+    return found;
 }
 
 static struct json_object *slowest_array(const VixDiskLibExt_Activity *a)
@@ -266,10 +305,18 @@ static void add_work(const struct run_report *r, struct json_object *object)
     json_object_object_add(object, "samples", samples);
 }
 
+void run_report_add_work(struct run_report *r, struct json_object *object)
+{
+    run_report_worked(r);
+    if (r != NULL && r->worked) {
+        add_work(r, object);
+    }
+}
+
 static void print_json(const struct run_report *r)
 {
     struct json_object *object = json_object_new_object();
-    const struct picture *map = report_first_map(r);
+    struct report_totals totals;
     json_add_text(object, "command", r->cli->command->name);
     json_add_text(object, "version", VixDiskLibExt_Version());
     json_add_text(object, "started", r->started);
@@ -277,11 +324,11 @@ static void print_json(const struct run_report *r)
     if (r->to != NULL) {
         json_add_text(object, "to", r->to);
     }
-    if (map != NULL) {
-        json_add_number(object, "virtual-size", map->length);
-        json_add_number(object, "data", map->totals.data);
-        json_add_number(object, "zeros", map->totals.zero);
-        json_add_number(object, "holes", map->totals.hole);
+    if (report_totals(r, &totals)) {
+        json_add_number(object, "virtual-size", totals.capacity);
+        json_add_number(object, "data", totals.data);
+        json_add_number(object, "zeros", totals.zero);
+        json_add_number(object, "holes", totals.hole);
     }
     for (unsigned i = 0; i < r->fact_count; i++) {
         json_add_text(object, r->facts[i].key, r->facts[i].text);
@@ -294,7 +341,7 @@ static void print_json(const struct run_report *r)
 
 static void free_report(struct run_report *r)
 {
-    for (unsigned i = 0; i < r->map_count; i++) {
+    for (unsigned i = 0; i < report_maps(r); i++) {
         picture_free(&r->maps[i].picture);
     }
     for (uint64_t i = 0; i < r->finding_count && i < REPORT_FINDINGS; i++) {

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* run_report.h - the report on one run of a command that moves or checks a disk: --report FILE.html, and the same data
- * as JSON. A command begins it, tells what it knows, and ends it with its status. */
+ * as JSON. A command begins it, tells what it knows, and ends it with its status. One thread, but for
+ * run_report_disk. */
 #ifndef VIXDISK_TOOL_RUN_REPORT_H
 #define VIXDISK_TOOL_RUN_REPORT_H
 
 #include "cli.h"
+#include "json.h"
+#include "picture.h"
 
 struct run_report;
 
@@ -22,15 +25,23 @@ struct run_report;
 int run_report_begin(struct cli *cli, const char *file, bool json, const char *from, const char *to,
                      struct run_report **ret_report);
 
+/** The command prints a JSON of its own, with run_report_add_work. */
+void run_report_own_json(struct run_report *report);
+
 /** Takes the map of an open disk, whose figures are the run's if it is the first. @name; @caption "Before". A disk that
  * cannot be mapped is told of so. */
 void run_report_map(struct run_report *report, VixDiskLibHandle disk, const char *name, const char *caption);
+
+/** The same, and its figures are the run's too. Any thread. The picture of the disk, to mark something in it until
+ * the end of the report; NULL where there is none, or there are too many. */
+struct picture *run_report_disk(struct run_report *report, VixDiskLibHandle disk, const char *name,
+                                const char *caption);
 
 /** Takes the map of a disk that is to be opened for it; nothing where that cannot be done. */
 void run_report_map_path(struct run_report *report, VixDiskLibConnection connection, const char *path, bool raw,
                          const char *caption);
 
-/** Begins the recording: the work follows. */
+/** Begins the recording, if it has not begun: the work follows. */
 void run_report_work(struct run_report *report);
 
 /** A sample of the progress; data is a struct progress_report. */
@@ -48,8 +59,14 @@ void run_report_worked(struct run_report *report);
 void run_report_fact(struct run_report *report, const char *key, const char *label, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** What the table of findings is called, if not so; static. */
+void run_report_call_findings(struct run_report *report, const char *title);
+
 /** Adds a row to the table of findings. */
 void run_report_finding(struct run_report *report, const char *state, const char *what, const char *detail);
+
+/** Adds to an object what the recording tells, for a command with a JSON of its own. Ends the recording. */
+void run_report_add_work(struct run_report *report, struct json_object *object);
 
 /** How the run has ended, in words, if it was not simply "done" or "failed"; call before anything else fails. */
 void run_report_outcome(struct run_report *report, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

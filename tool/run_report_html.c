@@ -86,13 +86,13 @@ static void put_facts_of_work(const struct run_report *r, FILE *to)
 
 static void put_facts(const struct run_report *r, FILE *to)
 {
-    const struct picture *map = report_first_map(r);
+    struct report_totals totals;
     fputs("<h2>Totals</h2>\n<dl class=\"facts\">\n", to);
-    if (map != NULL) {
-        put_bytes(to, "Capacity", map->length);
-        put_bytes(to, "Data", map->totals.data);
-        put_bytes(to, "Zeros", map->totals.zero);
-        put_bytes(to, "Holes", map->totals.hole);
+    if (report_totals(r, &totals)) {
+        put_bytes(to, "Capacity", totals.capacity);
+        put_bytes(to, "Data", totals.data);
+        put_bytes(to, "Zeros", totals.zero);
+        put_bytes(to, "Holes", totals.hole);
     }
     if (r->worked) {
         put_facts_of_work(r, to);
@@ -245,7 +245,8 @@ static void put_findings(const struct run_report *r, FILE *to)
     if (r->finding_count == 0) {
         return;
     }
-    fputs("<h2>Findings</h2>\n<div class=\"wide\"><table><tr><th>State</th><th>What</th><th>Detail</th></tr>\n", to);
+    fprintf(to, "<h2>%s</h2>\n<div class=\"wide\"><table><tr><th>State</th><th>What</th><th>Detail</th></tr>\n",
+            r->findings_title != NULL ? r->findings_title : "Findings");
     for (uint64_t i = 0; i < r->finding_count && i < REPORT_FINDINGS; i++) {
         fputs("<tr>", to);
         put_cell(to, r->findings[i].state);
@@ -265,9 +266,11 @@ static void put_maps(const struct run_report *r, FILE *to)
         return;
     }
     fputs("<h2>Maps</h2>\n", to);
-    for (unsigned i = 0; i < r->map_count; i++) {
+    for (unsigned i = 0; i < report_maps(r); i++) {
         const struct report_map *map = &r->maps[i];
-        fprintf(to, "<figure><figcaption>%s</figcaption>\n", map->caption);
+        fputs("<figure><figcaption>", to);
+        markup_text(to, map->caption);
+        fputs("</figcaption>\n", to);
         if (map->there) {
             picture_write_svg(&map->picture, CURVE_ROWS, false, to);
         } else {
@@ -276,6 +279,9 @@ static void put_maps(const struct run_report *r, FILE *to)
             fputs("</p>\n", to);
         }
         fputs("</figure>\n", to);
+    }
+    if (r->map_count > REPORT_MAPS) {
+        fprintf(to, "<p class=\"dim\">Maps of %u more disks are not shown.</p>\n", r->map_count - REPORT_MAPS);
     }
 }
 

@@ -381,16 +381,38 @@ int cli_connect_server(struct cli *cli)
     return status;
 }
 
-VixError cli_connect_snapshot(const struct cli *cli, const char *snapshot, VixDiskLibConnection *ret_connection)
+VixError cli_connect_snapshot(struct cli *cli, const char *snapshot)
 {
     VixDiskLibConnectParams *params = NULL;
     VixError code = VixDiskLib_GetConnectParams(cli->server, &params);
     if (code == VIX_OK) {
         code = VixDiskLib_ConnectEx(params, TRUE, snapshot,
-                                    option_or(cli->common.remote.transport, "VIXDISK_TRANSPORT"), ret_connection);
+                                    option_or(cli->common.remote.transport, "VIXDISK_TRANSPORT"), &cli->as_of);
     }
     VixDiskLib_FreeConnectParams(params);
     return code;
+}
+
+void cli_leave_snapshot(struct cli *cli)
+{
+    if (cli->as_of != NULL) {
+        (void)VixDiskLib_Disconnect(cli->as_of);
+        cli->as_of = NULL;
+    }
+}
+
+void cli_traffic(const struct cli *cli, uint64_t *ret_in, uint64_t *ret_out)
+{
+    const VixDiskLibConnection connections[] = {cli->server, cli->as_of};
+    *ret_in = *ret_out = 0;
+    for (size_t i = 0; i < sizeof connections / sizeof connections[0]; i++) {
+        uint64 in = 0;
+        uint64 out = 0;
+        if (connections[i] != NULL && VixDiskLibExt_GetConnectionTraffic(connections[i], &in, &out) == VIX_OK) {
+            *ret_in += in;
+            *ret_out += out;
+        }
+    }
 }
 
 int cli_connect_for(struct cli *cli, const char *path, VixDiskLibConnection *ret_connection)

@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TEMP_SUFFIX ".tmp-XXXXXX"
+#define TEMP_SUFFIX ".tmp-123456"
+#define TEMP_TRIES 100u
 
 static int open_in_place(struct cli *cli, struct whole_file *file)
 {
@@ -19,12 +22,27 @@ static int open_in_place(struct cli *cli, struct whole_file *file)
     return file->to != NULL ? STATUS_DONE : fail_errno(cli, file->path, errno, "cannot be opened for writing");
 }
 
-/** As other files that this user makes. */
-static void set_mode(int fd, const struct stat *old)
+/** A new file beside path with the rights that this user's files have; *ret_temp its name, to be freed. -1 with errno.
+ */
+static int make_beside(const char *path, char **ret_temp)
 {
-    mode_t mask = umask(0);
-    umask(mask);
-    (void)fchmod(fd, old != NULL ? old->st_mode & 0777 : 0666 & ~mask);
+    char *temp = malloc(strlen(path) + sizeof TEMP_SUFFIX);
+    int fd = -1;
+    errno = temp == NULL ? ENOMEM : EEXIST;
+    for (unsigned i = 0; temp != NULL && fd < 0 && errno == EEXIST && i < TEMP_TRIES; i++) {
+        uint32_t number;
+        if (getrandom(&number, sizeof number, 0) != sizeof number) {
+            break;
+        }
+        snprintf(temp, strlen(path) + sizeof TEMP_SUFFIX, "%s.tmp-%06" PRIx32, path, number & 0xffffff);
+        fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    if (fd < 0) {
+        free(temp);
+        temp = NULL;
+    }
+    *ret_temp = temp;
+    return fd;
 }
 
 int whole_file_open(struct cli *cli, const char *path, struct whole_file *file)
@@ -35,19 +53,13 @@ int whole_file_open(struct cli *cli, const char *path, struct whole_file *file)
     if (strcmp(path, "-") == 0 || (there && !S_ISREG(st.st_mode))) {
         return open_in_place(cli, file);
     }
-    file->temp = malloc(strlen(path) + sizeof TEMP_SUFFIX);
-    if (file->temp == NULL) {
-        return fail_errno(cli, path, ENOMEM, "cannot be made");
-    }
-    snprintf(file->temp, strlen(path) + sizeof TEMP_SUFFIX, "%s%s", path, TEMP_SUFFIX);
-    int fd = mkostemp(file->temp, O_CLOEXEC);
+    int fd = make_beside(path, &file->temp);
     if (fd < 0) {
-        int status = fail_errno(cli, path, errno, "cannot make a file beside it");
-        free(file->temp);
-        file->temp = NULL;
-        return status;
+        return fail_errno(cli, path, errno, "cannot make a file beside it");
     }
-    set_mode(fd, there ? &st : NULL);
+    if (there) {
+        (void)fchmod(fd, st.st_mode & 0777);
+    }
     file->to = fdopen(fd, "w");
     if (file->to == NULL) {
         int status = fail_errno(cli, path, errno, "cannot be written");

@@ -116,6 +116,26 @@ unsound() {
 }
 try "check: findings" unsound
 
+# ---- sync ----
+synced() { # everything, then what the child has: 128 KiB of which 64 KiB are over a hole
+    "$VIXDISK" sync --json --report s.html base.vmdk copy.img >s.json &&
+        json s.json "d['mode'] == 'full' and d['activity']['bytes-read'] >= 8 << 20 and d['activity']['busy-percent']['write'] > 0" &&
+        page s.html "all(w in text for w in ('vixdisk sync: done', 'base.vmdk → copy.img', 'Copiedeverything', 'no state of an earlier copy',
+            'Capacity64 MiB', 'Data8 MiB', 'Source', 'Copy', 'What limits it', 'Slowest requests')) and 'copied in this run' not in text" || return
+    "$VIXDISK" snapshot base.vmdk child.vmdk && head -c 65536 /dev/urandom >some && "$VIXDISK" write -q -o 1M child.vmdk <some &&
+        "$VIXDISK" write -q -o 63M child.vmdk <some && "$VIXDISK" sync --report s.html child.vmdk copy.img >said &&
+        grep -qx 'copy.img: changes, 2 areas; read 128 KiB, wrote 128 KiB, made 0 bytes zeros' said &&
+        page s.html "all(w in text for w in ('Copiedchanges', 'Areas2', 'Changed128 KiB', 'Written to the copy128 KiB', 'copied in this run128 KiB'))"
+}
+try "sync: everything, and changes" synced
+sync_failed() {
+    fails_with 1 '.*VIX_E_FILE_NOT_FOUND.*' "$VIXDISK" sync --report s.html none.vmdk other.img &&
+        page s.html "'failed: none.vmdk: VIX_E_FILE_NOT_FOUND' in text"
+}
+try "sync: one that fails" sync_failed
+not_all() { "$VIXDISK" sync --no-full --report s.html base.vmdk copy.img; [ $? = 3 ] && page s.html "'vixdisk sync: everything would be copied' in text"; }
+try "sync: everything would be copied" not_all
+
 # ---- names ----
 hostile() { # name: it is text, no markup
     cp base.vmdk "$1" && "$VIXDISK" convert --report h.html -t raw --overwrite "$1" "$1.raw" && "$VIXDISK" check -q --report k.html "$1" &&

@@ -17,6 +17,8 @@ long=$(printf 'W%.0s' {1..120}).vmdk
 "$VIXDISK" snapshot base.vmdk child.vmdk
 head -c 3M model | "$VIXDISK" write -q -o 30M child.vmdk
 "$VIXDISK" convert --report convert.html -t streamOptimized child.vmdk "$long"
+"$VIXDISK" sync -q --report sync-full.html base.vmdk copy.img
+"$VIXDISK" sync -q --report sync-changes.html --verify full child.vmdk copy.img
 cp base.vmdk bad.vmdk && poke bad.vmdk 72 01
 "$VIXDISK" check -q --report check.html bad.vmdk >/dev/null
 mv child.vmdk "漢字-$long"
@@ -32,7 +34,7 @@ tell_why() { # line: what stands behind it
     false
 }
 if command -v chromium >/dev/null; then
-    /usr/bin/python3 "$SRC/tests/pictures/browser.py" ./*.svg convert.html check.html >browser.out 2>&1
+    /usr/bin/python3 "$SRC/tests/pictures/browser.py" ./*.svg convert.html check.html sync-*.html >browser.out 2>&1
     # each line is a result of its own
     while IFS= read -r line; do
         case $line in
@@ -40,7 +42,7 @@ if command -v chromium >/dev/null; then
             "not ok - "*) try "${line#not ok - }" tell_why "$line" ;;
         esac
     done <browser.out
-    try "the browser has looked at all" grep -qx "# 13 pages in light and dark" browser.out
+    try "the browser has looked at all" grep -qx "# 15 pages in light and dark" browser.out
 else
     try "chromium is there (scripts/setup check)" false
 fi

@@ -14,12 +14,16 @@ UUID = "52 de c0 d9 b9 43 9d 10-61 d5 4c 1b e9 7b 65 63"
 
 
 class Tracked(simulated.Simulated):
-    def __init__(self, program, esx=False, vixdiskd=False):
+    def __init__(self, program, esx=False, vixdiskd=False, disks=1):
         self.changes = tempfile.NamedTemporaryFile("w", prefix="vixdisk-changes-", delete=False)
         self.log = {"uuid": UUID, "capacity": simulated.SIZE, "writes": [], "step": 256 * 1024, "serial": 0}
         self.tell()
-        super().__init__(program, esx, vixdiskd, ("-changes", self.changes.name))
+        super().__init__(program, esx, vixdiskd, ("-changes", self.changes.name, "-disks", str(disks)))
         simulated.inventory(self)
+        self.flats = [self.flat] + [self.flat.replace("disk1", "disk%d" % n) for n in range(2, disks + 1)]
+        for n, name in enumerate(self.flats[1:], 2):
+            with open(name, "wb") as file:
+                file.write(sample(simulated.SIZE, n))
 
     def __exit__(self, *fault):
         super().__exit__(*fault)
@@ -27,24 +31,24 @@ class Tracked(simulated.Simulated):
 
     def tell(self, **more):
         """Lets the server know; misbehaviour is counted from here on."""
-        for key in ("after", "fault", "expire", "lie"):
+        for key in ("after", "fault", "expire", "lie", "denied", "old"):
             self.log.pop(key, None)
         self.log.update(more, serial=self.log["serial"] + 1)
         with open(self.changes.name + ".new", "w") as file:
             json.dump(self.log, file)
         os.rename(self.changes.name + ".new", self.changes.name)
 
-    def guest_writes(self, start, data):
-        """The machine writes to its disk: the areas that are told are those of 64 KiB that it touches."""
-        with open(self.flat, "r+b") as file:
+    def guest_writes(self, start, data, disk=0):
+        """The machine writes to a disk: the areas that are told are those of 64 KiB that it touches."""
+        with open(self.flats[disk], "r+b") as file:
             file.seek(start)
             file.write(data)
         first, last = start // KIB64, (start + len(data) - 1) // KIB64
-        self.log["writes"].append([first * KIB64, (last - first + 1) * KIB64])
+        self.log["writes"].append([first * KIB64, (last - first + 1) * KIB64, disk])
         self.tell()
 
-    def content(self):
-        with open(self.flat, "rb") as file:
+    def content(self, disk=0):
+        with open(self.flats[disk], "rb") as file:
             return file.read()
 
     def id(self):

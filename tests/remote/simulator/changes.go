@@ -23,10 +23,10 @@ import (
 
 // What the file holds.
 type changes struct {
-	UUID     string     `json:"uuid"`
-	Capacity int64      `json:"capacity"`
-	Writes   [][2]int64 `json:"writes"` // start, length
-	Step     int64      `json:"step"`   // an answer goes no further than this
+	UUID     string    `json:"uuid"`
+	Capacity int64     `json:"capacity"`
+	Writes   [][]int64 `json:"writes"` // start, length, and which disk of the machine it was, if not the first
+	Step     int64     `json:"step"`   // an answer goes no further than this
 	// From the After-th question on, counted anew where Serial changes: a fault, the end of the session that asks, or
 	// an answer that cannot be ("offset", "length", "outside"; "once-..." only that once).
 	Serial int    `json:"serial"`
@@ -34,6 +34,18 @@ type changes struct {
 	Fault  string `json:"fault"`
 	Expire bool   `json:"expire"`
 	Lie    string `json:"lie"`
+	// Privileges that the user has not, and whether the server is one from before 5.5.
+	Denied []string `json:"denied"`
+	Old    bool     `json:"old"`
+}
+
+func (c *changes) denies(privilege string) bool {
+	for _, name := range c.Denied {
+		if name == privilege {
+			return true
+		}
+	}
+	return false
 }
 
 var changeService = ref{Type: "ChangeService", Value: "ChangeService"}
@@ -94,6 +106,9 @@ func (s *ChangeService) resize(d *types.VirtualDisk) {
 
 func (s *ChangeService) read() *changes {
 	var c changes
+	if s.file == "" {
+		return &c
+	}
 	text, err := os.ReadFile(s.file)
 	if err == nil {
 		err = json.Unmarshal(text, &c)
@@ -165,6 +180,10 @@ func (s *ChangeService) QueryChangedDiskAreas(ctx *simulator.Context, q *QueryCh
 	if q.StartOffset < 0 || q.StartOffset >= c.Capacity {
 		return refused("A specified parameter was not correct: startOffset", &types.InvalidArgument{InvalidProperty: "startOffset"})
 	}
+	disk, err := s.disk(q.Vm, q.DeviceKey)
+	if err != nil {
+		return refused("", err)
+	}
 	to := len(c.Writes)
 	if q.Snapshot != nil {
 		snapshot, ok := simulator.Map.Get(*q.Snapshot).(*simulator.VirtualMachineSnapshot)
@@ -179,17 +198,52 @@ func (s *ChangeService) QueryChangedDiskAreas(ctx *simulator.Context, q *QueryCh
 			}
 		}
 	}
-	return &queryBody{Res: &QueryChangedDiskAreasResponse{c.answer(q.StartOffset, from, to, misbehave, misbehave && s.asked == c.After)}}
+	return &queryBody{Res: &QueryChangedDiskAreasResponse{c.answer(disk, q.StartOffset, from, to, misbehave, misbehave && s.asked == c.After)}}
+}
+
+// Which of the machine's disks has a key, 0 the first.
+func (s *ChangeService) disk(vm ref, key int32) (int64, types.BaseMethodFault) {
+	machine, ok := simulator.Map.Get(vm).(*simulator.VirtualMachine)
+	if !ok {
+		return 0, &types.ManagedObjectNotFound{Obj: vm}
+	}
+	for i, d := range disksOf(*machine.Config) {
+		if d.Key == key {
+			return int64(i), nil
+		}
+	}
+	return 0, &types.InvalidArgument{InvalidProperty: "deviceKey"}
+}
+
+// Adds disks to each machine, so that it has n: disk2.vmdk and so on beside the first one.
+func addDisks(n int) {
+	for _, e := range simulator.Map.All("VirtualMachine") {
+		vm := e.(*simulator.VirtualMachine)
+		first := disksOf(*vm.Config)[0]
+		for i := 2; i <= n; i++ {
+			disk, backing := *first, *first.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+			backing.FileName = strings.Replace(backing.FileName, "disk1.vmdk", fmt.Sprintf("disk%d.vmdk", i), 1)
+			backing.Uuid = fmt.Sprintf("6000c298-0000-4000-8000-%012d", i)
+			disk.Backing = &backing
+			disk.Key = first.Key + int32(i) - 1
+			unit := int32(i)
+			disk.UnitNumber = &unit
+			vm.Config.Hardware.Device = append(vm.Config.Hardware.Device, &disk)
+		}
+	}
 }
 
 // The interval that begins at start, with what was written in it.
-func (c *changes) answer(start int64, from, to int, lie, first bool) types.DiskChangeInfo {
+func (c *changes) answer(disk, start int64, from, to int, lie, first bool) types.DiskChangeInfo {
 	end := c.Capacity
 	if c.Step > 0 && start+c.Step < end {
 		end = start + c.Step
 	}
 	info := types.DiskChangeInfo{StartOffset: start, Length: end - start}
 	for _, w := range c.Writes[from:to] {
+		if len(w) > 2 && w[2] != disk || len(w) == 2 && disk != 0 {
+			continue
+		}
 		a, b := w[0], w[0]+w[1]
 		if a < start {
 			a = start

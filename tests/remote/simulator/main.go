@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -162,6 +163,39 @@ type enableBody struct {
 
 type authz struct {
 	simulator.AuthorizationManager
+	changes *ChangeService
+}
+
+// All privileges are granted but for those that the file denies. A server from before 5.5 does not know the call.
+func (a *authz) HasPrivilegeOnEntities(r *types.HasPrivilegeOnEntities) soap.HasFault {
+	c := a.changes.read()
+	if c.Old {
+		return &methods.HasPrivilegeOnEntitiesBody{Fault_: simulator.Fault("", &types.MethodNotFound{Method: "HasPrivilegeOnEntities"})}
+	}
+	body := a.AuthorizationManager.HasPrivilegeOnEntities(r).(*methods.HasPrivilegeOnEntitiesBody)
+	for _, e := range body.Res.Returnval {
+		for i := range e.PrivAvailability {
+			e.PrivAvailability[i].IsGranted = !c.denies(e.PrivAvailability[i].PrivId)
+		}
+	}
+	return body
+}
+
+// govmomi's own leaves out what is false.
+type HasPrivilegeOnEntityResponse struct {
+	Returnval []bool `xml:"returnval"`
+}
+type hasPrivilegeBody struct {
+	Res *HasPrivilegeOnEntityResponse `xml:"HasPrivilegeOnEntityResponse,omitempty"`
+	fault
+}
+
+func (a *authz) HasPrivilegeOnEntity(r *types.HasPrivilegeOnEntity) soap.HasFault {
+	c, res := a.changes.read(), &HasPrivilegeOnEntityResponse{}
+	for _, name := range r.PrivId {
+		res.Returnval = append(res.Returnval, !c.denies(name))
+	}
+	return &hasPrivilegeBody{Res: res}
 }
 
 func (a *authz) DisableMethods(r *DisableMethods) soap.HasFault {
@@ -192,6 +226,7 @@ func main() {
 	nver := flag.Int("nfc-version", 11, "NfcGetServerNfcLibVersion")
 	tickets := flag.String("tickets", "/dev/null", "append issued tickets here")
 	changed := flag.String("changes", "", "what has been written to disks, for QueryChangedDiskAreas")
+	disks := flag.Int("disks", 1, "disks of each machine")
 	flag.Parse()
 
 	m, svc := simulator.VPX(), "vpxa-nfc"
@@ -210,9 +245,9 @@ func main() {
 	simulator.Map.Put(&NfcService{FileManager: mo.FileManager{Self: ref{Type: "NfcService", Value: "NfcService"}}, host: *nhost,
 		port: int32(*nport), thumbprint: *nthumb, service: svc, version: int32(*nver), log: f})
 	am := simulator.Map.Get(*simulator.Map.Get(ref{Type: "ServiceInstance", Value: "ServiceInstance"}).(*simulator.ServiceInstance).Content.AuthorizationManager)
-	simulator.Map.Put(&authz{*am.(*simulator.AuthorizationManager)})
-
+	addDisks(*disks)
 	cs := newChangeService(*changed)
+	simulator.Map.Put(&authz{*am.(*simulator.AuthorizationManager), cs})
 	simulator.Map.Put(cs)
 	simulator.Map.AddHandler(cs)
 
