@@ -365,6 +365,12 @@ VixError VixDiskLibExt_GetMachine(VixDiskLibConnection connection, const char *s
 /** Frees what VixDiskLibExt_GetMachine made. NULL is harmless. */
 void VixDiskLibExt_FreeMachine(VixDiskLibExt_Vm *vm);
 
+/** Whether the user of a connection has privileges on its machine. @names as the server has them,
+ * "VirtualMachine.Provisioning.GetVmFiles"; @count at most 1000; @granted as many. VIX_E_NOT_SUPPORTED on a local
+ * connection, and of a server that does not tell. */
+VixError VixDiskLibExt_HasPrivileges(VixDiskLibConnection connection, const char *const *names, uint32 count,
+                                     Bool *granted);
+
 /* ---- incremental copies: what needs the machine of a connection to a server ---- */
 
 /** Told of changed areas of a disk in ascending order, and, with lengthBytes 0, that all before startBytes has been

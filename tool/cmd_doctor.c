@@ -196,6 +196,67 @@ static bool look_at_machine(struct doctor *d)
     return doctor_tell(d, "machine", text, NULL);
 }
 
+/** What copies need; of several privileges one is enough. */
+static const struct need {
+    const char *what;
+    const char *names[2];
+} needs[] = {
+    {"read disks", {"VirtualMachine.Provisioning.GetVmFiles", "VirtualMachine.Provisioning.DiskRandomRead"}},
+    {"write disks", {"VirtualMachine.Provisioning.DiskRandomAccess"}},
+    {"make snapshots", {"VirtualMachine.State.CreateSnapshot"}},
+    {"remove snapshots", {"VirtualMachine.State.RemoveSnapshot"}},
+    {"switch change tracking", {"VirtualMachine.Config.ChangeTracking"}},
+};
+#define NEEDS (sizeof needs / sizeof needs[0])
+enum { NEED_READ, NEED_WRITE, NEED_SNAPSHOT, NEED_REMOVAL, NEED_TRACKING };
+
+/** Whether a need has to be met: to read; with --tracking what sync does, where it has to do it. */
+static bool must(const struct doctor *d, size_t need, bool tracking)
+{
+    return need == NEED_READ ||
+           (tracking && need >= NEED_SNAPSHOT && (need != NEED_TRACKING || !d->vm->changeTracking));
+}
+
+static void append(char *text, size_t size, const char *first, const char *next, const char *more)
+{
+    size_t len = strlen(text);
+    snprintf(text + len, size - len, "%s%s", len == 0 ? first : next, more);
+}
+
+/** What the user may do with the machine's disks. False only if not even reading is allowed. */
+static bool look_at_privileges(struct doctor *d, bool tracking)
+{
+    const char *names[2 * NEEDS];
+    Bool granted[2 * NEEDS];
+    bool may[NEEDS] = {false};
+    char can[256] = "";
+    char cannot[512] = "";
+    char missing[512] = "";
+    char text[sizeof can + sizeof cannot];
+    for (size_t i = 0; i < 2 * NEEDS; i++) {
+        const struct need *n = &needs[i / 2];
+        names[i] = n->names[i % 2] != NULL ? n->names[i % 2] : n->names[0];
+    }
+    VixError code = VixDiskLibExt_HasPrivileges(d->cli->server, names, 2 * NEEDS, granted);
+    if (code == VIX_E_NOT_SUPPORTED) {
+        return doctor_tell(d, "privileges", "the server does not tell", NULL);
+    }
+    if (code != VIX_OK) {
+        return tell_failure(d, "privileges", code, "see that the user may see the machine");
+    }
+    for (size_t i = 0; i < NEEDS; i++) {
+        may[i] = granted[2 * i] || granted[2 * i + 1];
+        append(may[i] ? can : cannot, may[i] ? sizeof can : sizeof cannot, may[i] ? "may " : "may not ", ", ",
+               needs[i].what);
+        if (!may[i] && must(d, i, tracking)) {
+            append(missing, sizeof missing, "the role needs ", ", ", needs[i].names[0]);
+        }
+    }
+    snprintf(text, sizeof text, "%s%s%s", can, can[0] != '\0' && cannot[0] != '\0' ? "; " : "", cannot);
+    (void)doctor_tell(d, "privileges", text, missing[0] != '\0' ? missing : NULL);
+    return may[NEED_READ];
+}
+
 /** Why changes of a disk are not tracked; NULL: they are. */
 static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmDisk *disk, const char **ret_advice)
 {
@@ -217,8 +278,14 @@ static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmD
         *ret_advice = "'vixdisk sync --enable-cbt' switches it on";
         return "change tracking is off";
     }
+    if (disk->changeId != NULL && disk->changeId[0] != '\0') {
+        return NULL;
+    }
+    if (disk->backingType != NULL && strstr(disk->backingType, "RawDisk") != NULL) {
+        return "the disk is a raw device mapping, of which only virtual ones can be tracked";
+    }
     *ret_advice = "it begins with the next snapshot or power-on";
-    return disk->changeId == NULL || disk->changeId[0] == '\0' ? "change tracking has not begun" : NULL;
+    return "change tracking has not begun";
 }
 
 static bool look_at_disk(struct doctor *d, const char *path, bool tracking)
@@ -333,7 +400,7 @@ static const struct option_spec options[] = {
     {.name = "tracking",
      .kind = OPTION_FLAG,
      .at = offsetof(struct doctor_args, tracking),
-     .help = "the disk's changes must be tracked, as 'vixdisk sync' has use for"},
+     .help = "the disk's changes must be tracked, and the user may do what 'vixdisk sync' does"},
     {.kind = OPTION_END},
 };
 
@@ -342,7 +409,8 @@ static void go(struct doctor *d, const struct doctor_args *args)
     const char *path = d->cli->noperands > 0 ? d->cli->operands[0] : NULL;
     bool good =
         try_port(d, "name", "server", d->host, d->port) && look_at_certificate(d) && log_in(d) && look_at_product(d);
-    if (good && path != NULL && look_at_machine(d) && look_at_disk(d, path, args->tracking) && find_host(d, path)) {
+    if (good && path != NULL && look_at_machine(d) && look_at_privileges(d, args->tracking) &&
+        look_at_disk(d, path, args->tracking) && find_host(d, path)) {
         (void)read_disk(d, path);
     }
 }
@@ -396,7 +464,8 @@ const struct command command_doctor = {
     .details =
         "A line for each step, up to the first one that fails: library; with --for the folder, names and loading of\n"
         "the library as that program does it; name, port, certificate, login, product; with PATH also machine,\n"
-        "disk, ticket, the port of the host that the ticket names, open, read, speed, buffers. Writes nothing.",
+        "privileges, disk, ticket, the port of the host that the ticket names, open, read, speed, buffers. Writes "
+        "nothing.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON,
     .args_size = sizeof(struct doctor_args),

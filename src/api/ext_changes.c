@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What vixDiskLibExt.h has for incremental copies: changed areas, snapshots, change tracking, the host of a disk. */
+/* What vixDiskLibExt.h has for incremental copies: changed areas, snapshots, change tracking, privileges, the host of a
+ * disk. */
 #include "api/api.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/cleanup.h"
+
+#define PRIVILEGES_MAX 1000u /* of one question */
 
 static VixError need_server(const struct connection *c, const char *what, struct err *err)
 {
@@ -87,6 +91,33 @@ VixError VixDiskLibExt_SetChangeTracking(VixDiskLibConnection connection, Bool o
     VixError code = call_on_server(&call, __func__, NULL, "change tracking", connection, &r);
     if (code == VIX_OK) {
         code = remote_set_change_tracking(r, on != FALSE, &call.err);
+    }
+    return call_end(&call, code);
+}
+
+/* ---- privileges ---- */
+
+VixError VixDiskLibExt_HasPrivileges(VixDiskLibConnection connection, const char *const *names, uint32 count,
+                                     Bool *granted)
+{
+    struct api_call call;
+    struct remote *r = NULL;
+    CLEANUP_FREE bool *found = NULL;
+
+    VixError code = call_on_server(&call, __func__, NULL, "privileges", connection, &r);
+    if (code == VIX_OK && (names == NULL || granted == NULL || count == 0 || count > PRIVILEGES_MAX)) {
+        code = err_set(&call.err, VIX_E_INVALID_ARG,
+                       "names, a place for the answers, and a count from 1 to %u are needed", PRIVILEGES_MAX);
+    }
+    for (uint32 i = 0; code == VIX_OK && i < count; i++) {
+        code = call_need(&call, names[i], "name of a privilege");
+    }
+    if (code == VIX_OK) {
+        found = alloc_array(count, sizeof *found, &call.err);
+        code = found != NULL ? remote_has_privileges(r, names, count, found, &call.err) : VIX_E_OUT_OF_MEMORY;
+    }
+    for (uint32 i = 0; code == VIX_OK && i < count; i++) {
+        granted[i] = found[i];
     }
     return call_end(&call, code);
 }

@@ -90,6 +90,10 @@ VixError remote_create_snapshot(struct remote *r, const char *name, const char *
 VixError remote_remove_snapshot(struct remote *r, const char *snapshot, struct err *err);
 VixError remote_set_change_tracking(struct remote *r, bool on, struct err *err);
 
+/** As vim_has_privileges. */
+VixError remote_has_privileges(struct remote *r, const char *const *names, size_t count, bool *ret_granted,
+                               struct err *err);
+
 /** What changes are asked for. */
 struct remote_changes {
     const char *path;     /* of the disk */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* remote_changes.c - what incremental copies need of the machine of a connection: its snapshots, its change tracking,
- * and which areas of its disks have changed. */
+ * which areas of its disks have changed, and whether the user may do all that. */
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -50,6 +50,15 @@ VixError remote_set_change_tracking(struct remote *r, bool on, struct err *err)
         code = remote_vm(r, &vm, err);
     }
     return code == VIX_OK ? vim_set_change_tracking(r->session, vm, on, err) : code;
+}
+
+VixError remote_has_privileges(struct remote *r, const char *const *names, size_t count, bool *ret_granted,
+                               struct err *err)
+{
+    CLEANUP_FREE char *vm = NULL;
+    VixError code = remote_vm(r, &vm, err);
+
+    return code == VIX_OK ? vim_has_privileges(r->session, vm, names, count, ret_granted, err) : code;
 }
 
 VixError remote_query_changed(struct remote *r, const struct remote_changes *what, vim_area_func *func, void *ctx,

@@ -223,6 +223,12 @@ VixError vim_remove_snapshot(struct vim_session *s, const char *snapshot, struct
 /** Switches the change tracking of a machine's disks. On a machine that runs it begins with its next snapshot. */
 VixError vim_set_change_tracking(struct vim_session *s, const char *vm, bool on, struct err *err);
 
+/** Which of some privileges ("VirtualMachine.State.CreateSnapshot") the user of the session has on a machine.
+ * @ret_granted as many as names. VIX_E_NOT_SUPPORTED of servers that do not tell. Source: the vSphere API's description
+ * of AuthorizationManager. */
+VixError vim_has_privileges(struct vim_session *s, const char *vm, const char *const *names, size_t count,
+                            bool *ret_granted, struct err *err);
+
 /** What changes are asked for. */
 struct vim_changes {
     const char *vm;

@@ -108,8 +108,8 @@ def doctors(place):
         closed = free.getsockname()[1]
     before = place.content()
     steps = doctor(place, place.disk, ends="buffers", status=0)
-    assert [s["step"] for s in steps] == ["library", "name", "server", "certificate", "login", "product", "machine", "disk",
-                                          "ticket", "disk host", "open", "read", "speed", "buffers"]
+    assert [s["step"] for s in steps] == ["library", "name", "server", "certificate", "login", "product", "machine",
+                                          "privileges", "disk", "ticket", "disk host", "open", "read", "speed", "buffers"]
     found = {s["step"]: s["found"] for s in steps}
     assert found["product"].startswith(json.loads(place.run("ls", "--json"))["product"] + ", API "), found
     rates = re.fullmatch(r"([\d.]+) MB/s one by one, ([\d.]+) MB/s with 16 at once", found["speed"])
@@ -141,11 +141,33 @@ def doctors(place):
     assert place.content() == before
 
 
+def privileges(place):
+    everything = "may read disks, write disks, make snapshots, remove snapshots, switch change tracking"
+    reading = ["VirtualMachine.Provisioning.GetVmFiles", "VirtualMachine.Provisioning.DiskRandomRead"]
+    for old in (False, True):
+        def found(denied, *more, status=0):
+            place.tell(old=old, denied=denied)
+            steps = json.loads(place.tool("doctor", "--json", *more, place.disk, status=status)[0])
+            return [(s["found"], s["advice"], s is steps[-1]) for s in steps if s["step"] == "privileges"][0]
+        assert found([]) == (everything, None, False)
+        assert found(reading[:1]) == (everything, None, False)  # the other one is enough
+        assert found(["VirtualMachine.Provisioning.DiskRandomAccess"]) == (
+            "may read disks, make snapshots, remove snapshots, switch change tracking; may not write disks", None, False)
+        assert found(reading, status=1) == (
+            everything.replace("read disks, ", "") + "; may not read disks", "the role needs " + reading[0], True)
+        lost = ["VirtualMachine.State.RemoveSnapshot", "VirtualMachine.Config.ChangeTracking"]
+        assert found(lost) == (
+            "may read disks, write disks, make snapshots; may not remove snapshots, switch change tracking", None, False)
+        # change tracking is on here: it need not be switched
+        assert found(lost, "--tracking", status=1)[1:] == ("the role needs " + lost[0], False)
+    place.tell()
+
+
 def main():
     with Tracked(sys.argv[1]) as place:
         for name, test in (("empty and early answers", empty_answers), ("areas that meet", areas_that_meet),
                            ("snapshots", snapshots), ("faults", faults), ("a session that ends", session_ends),
-                           ("doctor", doctors)):
+                           ("doctor", doctors), ("privileges", privileges)):
             tap.check("changes: " + name, test, place)
     tap.end()
 
