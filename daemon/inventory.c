@@ -11,7 +11,7 @@
 #include "base/text.h"
 
 /* FNV-1a: the numbers need to be the same each time, and no more. */
-static uint64_t hash_text(uint64_t hash, const char *text)
+uint64_t inventory_hash(uint64_t hash, const char *text)
 {
     for (; *text != '\0'; text++) {
         hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
@@ -21,7 +21,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 
 static uint64_t machine_hash(const struct machine *m, uint64_t seed)
 {
-    return hash_text(hash_text(UINT64_C(14695981039346656037) ^ seed, m->ds->name), m->name);
+    return inventory_hash(inventory_hash(INVENTORY_HASH ^ seed, m->ds->name), m->name);
 }
 
 static void identify(struct machine *m)

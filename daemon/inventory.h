@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "daemon/datastore.h"
+#include "daemon/tracking.h"
 
 #define INVENTORY_MACHINES_MAX 65536u
 #define INVENTORY_FILES_MAX 4096u /* of one machine that may be disks */
@@ -34,15 +35,21 @@ struct machine_disk {
     uint64_t capacity; /* bytes */
     char uuid[40];     /* "" if none is recorded */
     uint32_t cid;
+    char change_id[TRACKING_ID_MAX]; /* "" where links of the chain are missing */
     bool thin;
     bool sparse; /* backed by a sparse format of hosted products */
     int32_t key; /* 2000 and on */
 };
 
 struct machine_disks {
-    struct machine_disk *disks; /* top links, by name */
+    struct machine_disk *disks; /* top links, by the names of their bases: new links change no key */
     size_t count;
 };
+
+/** A number that goes with texts, the same on every machine: begins with INVENTORY_HASH, or that and a bit more, and
+ * goes on with the result. */
+#define INVENTORY_HASH UINT64_C(14695981039346656037)
+uint64_t inventory_hash(uint64_t hash, const char *text);
 
 VixError inventory_read(const struct datastores *stores, struct inventory *ret_inventory, struct err *err);
 void inventory_done(struct inventory *inventory);

@@ -151,9 +151,11 @@ static VixError take_parents(const struct chain *c, struct machine_disk *d, stru
     return VIX_OK;
 }
 
-static VixError describe(struct chain *c, const char *path, struct machine_disk *d, struct err *err)
+/** The identity of a disk is its base's: each link has a uuid of its own. */
+static VixError describe(const struct datastore *ds, const struct chain *c, const char *path, struct machine_disk *d,
+                         struct err *err)
 {
-    char *uuid = NULL;
+    const char *uuid = descriptor_ddb_get(c->links[c->link_count - 1]->desc, "uuid");
     VixDiskLibDiskType type = chain_disk_type(c);
 
     d->path = alloc_text(path + 1, err);
@@ -166,10 +168,10 @@ static VixError describe(struct chain *c, const char *path, struct machine_disk 
               type != VIXDISKLIB_DISK_VMFS_FLAT;
     d->sparse = type == VIXDISKLIB_DISK_MONOLITHIC_SPARSE || type == VIXDISKLIB_DISK_SPLIT_SPARSE ||
                 type == VIXDISKLIB_DISK_STREAM_OPTIMIZED;
-    if (chain_meta_get(c, "uuid", &uuid, NULL) == VIX_OK) {
+    if (uuid != NULL) {
         format_uuid(uuid, d->uuid, sizeof d->uuid);
-        free(uuid);
     }
+    tracking_id(ds, c, 0, d->change_id);
     return take_parents(c, d, err);
 }
 
@@ -214,9 +216,24 @@ static VixError read_candidate(const struct machine *m, struct candidates *c, si
         return code == VIX_E_OUT_OF_MEMORY ? err_set(err, code, "%s", why.text) : VIX_OK;
     }
     strike_chain(c, chain, index, struck);
-    code = describe(chain, c->paths[index], d, err);
+    code = describe(m->ds, chain, c->paths[index], d, err);
     (void)chain_close(chain, NULL);
     return code;
+}
+
+static const char *base_of(const struct machine_disk *d)
+{
+    return d->parent_count > 0 ? d->parents[d->parent_count - 1] : d->path;
+}
+
+/** Children of one parent by their own names. */
+static int by_base(const void *a, const void *b)
+{
+    const struct machine_disk *x = a;
+    const struct machine_disk *y = b;
+    int order = strcmp(base_of(x), base_of(y));
+
+    return order != 0 ? order : strcmp(x->path, y->path);
 }
 
 static VixError read_candidates(const struct machine *m, struct candidates *c, struct machine_disks *disks,
@@ -232,11 +249,16 @@ static VixError read_candidates(const struct machine *m, struct candidates *c, s
     }
     for (size_t i = 0; i < read; i++) {
         if (code == VIX_OK && !struck[i] && disks->count < INVENTORY_DISKS_MAX) {
-            all[i].key = (int32_t)(2000 + disks->count);
             all[disks->count++] = all[i];
         } else {
             disk_done(&all[i]);
         }
+    }
+    if (disks->count > 0) {
+        qsort(all, disks->count, sizeof *all, by_base);
+    }
+    for (size_t i = 0; i < disks->count; i++) {
+        all[i].key = (int32_t)(2000 + i);
     }
     disks->disks = all;
     return code;

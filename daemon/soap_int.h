@@ -69,6 +69,9 @@ void put_inventory_name(struct xml_text *x, const char *name);
 #define TIME_TEXT_MAX 40u
 void format_time(int64_t seconds, char text[TIME_TEXT_MAX]);
 
+/* soap_changes.c */
+void call_query_changed(struct call *c);
+
 /* soap_service.c */
 void put_content(struct call *c, struct xml_text *x);
 void call_retrieve_service_content(struct call *c);
@@ -78,6 +81,7 @@ void call_login(struct call *c);
 void call_logout(struct call *c);
 void call_session_is_active(struct call *c);
 void call_change_methods(struct call *c);
+void call_has_privileges(struct call *c);
 void put_session(const struct session *s, struct xml_text *x);
 
 /* soap_find.c */

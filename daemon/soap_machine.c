@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A machine's properties, with its disks as devices behind SCSI controllers: fifteen disks each. Machines here never
- * run, and have no change tracking. Those on a volume of VMFS have a snapshot, which is the machine as it is: a lease
- * of a disk is one as of a snapshot. */
+ * run; changes of their disks are always tracked (tracking.h). Those on a volume of VMFS have a snapshot, which is the
+ * machine as it is: a lease of a disk is one as of a snapshot. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +46,9 @@ static void put_backing(const struct machine *m, const struct machine_disk *d, s
     if (depth == 0) {
         (void)snprintf(cid, sizeof cid, "%08" PRIx32, d->cid);
         xml_element(x, "contentId", cid);
+        if (d->change_id[0] != '\0') {
+            xml_element(x, "changeId", d->change_id);
+        }
     }
 }
 
@@ -186,6 +189,13 @@ static void put_false(struct call *c, const struct object *o, struct xml_text *x
     put_val(x, "xsd:boolean", "false");
 }
 
+static void put_true(struct call *c, const struct object *o, struct xml_text *x)
+{
+    (void)c;
+    (void)o;
+    put_val(x, "xsd:boolean", "true");
+}
+
 static void put_vmx(struct call *c, const struct object *o, struct xml_text *x)
 {
     char *text = datastore_path(o->machine->ds, o->machine->vmx, NULL);
@@ -245,7 +255,7 @@ static void put_config(struct call *c, const struct object *o, struct xml_text *
     xml_raw(x, "</files><hardware>");
     put_hardware_members(m, x);
     xml_raw(x, "</hardware>");
-    xml_element_bool(x, "changeTrackingEnabled", false);
+    xml_element_bool(x, "changeTrackingEnabled", true);
     xml_raw(x, "</val>");
 }
 
@@ -277,7 +287,7 @@ const struct property machine_properties[] = {
     {"config.uuid", put_uuid},
     {"config.instanceUuid", put_uuid},
     {"config.template", put_false},
-    {"config.changeTrackingEnabled", put_false},
+    {"config.changeTrackingEnabled", put_true},
     {"config.files", put_files},
     {"config.files.vmPathName", put_vmx},
     {"config.hardware", put_hardware},

@@ -150,3 +150,61 @@ void call_change_methods(struct call *c)
         }
     }
 }
+
+/* ---- privileges ---- */
+
+/** Whether the user has a privilege on the disks of a machine: those that some call here asks for. */
+static bool has_privilege(const struct call *c, const struct machine *m, const char *name)
+{
+    static const char *const reading[] = {"System.Anonymous",
+                                          "System.Read",
+                                          "System.View",
+                                          "Global.DisableMethods",
+                                          "Global.EnableMethods",
+                                          "VirtualMachine.Provisioning.DiskRandomRead",
+                                          "VirtualMachine.Provisioning.GetVmFiles"};
+    static const char *const writing[] = {"Datastore.FileManagement", "VirtualMachine.Config.DiskLease",
+                                          "VirtualMachine.Provisioning.DiskRandomAccess"};
+
+    for (size_t i = 0; i < sizeof reading / sizeof reading[0]; i++) {
+        if (strcmp(name, reading[i]) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
+        if (strcmp(name, writing[i]) == 0) {
+            return call_may_write(c, m->ds);
+        }
+    }
+    return false;
+}
+
+static void put_privileges(struct call *c, const struct machine *m)
+{
+    xml_raw(&c->out, "<returnval>");
+    xml_reference(&c->out, "entity", "VirtualMachine", m->moref);
+    for (const struct xml_node *p = xml_child(c->soap.node, "privId"); p != NULL; p = xml_next(p)) {
+        xml_raw(&c->out, "<privAvailability>");
+        xml_element(&c->out, "privId", p->text);
+        xml_element_bool(&c->out, "isGranted", has_privilege(c, m, p->text));
+        xml_raw(&c->out, "</privAvailability>");
+    }
+    xml_raw(&c->out, "</returnval>");
+}
+
+/** Of the caller's own session, on machines. */
+void call_has_privileges(struct call *c)
+{
+    if (strcmp(call_text(c, "sessionId"), c->session.key) != 0) {
+        call_fault(c, "InvalidArgument", "A specified parameter was not correct: sessionId");
+        xml_element(&c->fault_inner, "invalidProperty", "sessionId");
+        return;
+    }
+    for (const struct xml_node *e = xml_child(c->soap.node, "entity"); e != NULL; e = xml_next(e)) {
+        const struct machine *m = call_machine(c, e->text);
+        if (m == NULL) {
+            return;
+        }
+        put_privileges(c, m);
+    }
+}

@@ -284,20 +284,21 @@ static void machines(void **state)
     assert_string_equal(one.machines[0].name, "vm1");
     assert_int_equal(machine_read_disks(&one.machines[0], &disks, &err), VIX_OK);
     assert_int_equal(disks.count, 4);
-    static const char *const tops[] = {"vm1/a-000001.vmdk", "vm1/b.vmdk", "vm1/c.vmdk", "vm1/out.vmdk"};
-    static const char *const parents[] = {"vm1/a.vmdk", NULL, "base/base.vmdk", NULL};
+    static const char *const tops[] = {"vm1/c.vmdk", "vm1/a-000001.vmdk", "vm1/b.vmdk", "vm1/out.vmdk"}; /* by bases */
+    static const char *const parents[] = {"base/base.vmdk", "vm1/a.vmdk", NULL, NULL};
     for (size_t i = 0; i < 4; i++) {
         assert_string_equal(disks.disks[i].path, tops[i]);
         assert_int_equal(disks.disks[i].key, 2000 + i);
         assert_int_equal(disks.disks[i].capacity, 1 << 20);
         assert_int_equal(disks.disks[i].parent_count, parents[i] != NULL ? 1 : 0);
+        assert_int_equal(disks.disks[i].change_id[0] == '\0', i == 3); /* its parent cannot be had */
         if (parents[i] != NULL) {
             assert_string_equal(disks.disks[i].parents[0], parents[i]);
             assert_ptr_equal(machine_disk_of(&disks, parents[i], &top), &disks.disks[i]);
             assert_false(top);
         }
     }
-    assert_ptr_equal(machine_disk_of(&disks, "vm1/b.vmdk", &top), &disks.disks[1]);
+    assert_ptr_equal(machine_disk_of(&disks, "vm1/b.vmdk", &top), &disks.disks[2]);
     assert_true(top);
     assert_null(machine_disk_of(&disks, "vm1/a-flat.vmdk", &top));
     assert_int_equal(strlen(disks.disks[1].uuid), 36);

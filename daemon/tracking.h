@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tracking.h - change tracking, by the links of a chain: nothing is kept. A link below the top is not written any more,
+ * since its child names its content ID; so what has changed since a link was the top one is what the links above it
+ * hold. A change ID is "UUID/N": the UUID goes with the place of the chain's base, N is the link's number, counted from
+ * the base, times 2^32, and its content ID, which the first write of each open changes. Where the top link was written
+ * to, or another one is in its place, an older ID is the one of no link: then nothing is known. Any thread. */
+#ifndef VIXDISKD_TRACKING_H
+#define VIXDISKD_TRACKING_H
+
+#include "daemon/datastore.h"
+#include "vmdk/chain.h"
+
+#define TRACKING_ID_MAX 72u
+
+/** The ID of a disk as it was when a link (0: the top) was the top one; "" where links of the chain are missing. */
+void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX]);
+
+/** The link of which an ID is; false if it is of none. */
+bool tracking_find(const struct datastore *ds, const struct chain *c, const char *id, size_t *ret_link);
+
+#endif
