@@ -30,6 +30,16 @@ version=$(dpkg-parsechangelog -l "$SRC/debian/changelog" -S Version)
 same_version() { grep -qE "^  version: '$version',\$" "$SRC/meson.build"; }
 try "the packages have the source's version" same_version
 
+# shellcheck disable=SC2016 # \1 & are what an address must not become
+maintained() {
+    mkdir -p copy/scripts && cp -r "$SRC/debian" "$SRC/rpm" copy && cp "$SRC/scripts/set-maintainer" copy/scripts &&
+        ! copy/scripts/set-maintainer 'No Address' https://example.org/ && copy/scripts/set-maintainer 'A & \1 B <c@example.org>' 'https://example.org/?a&b' &&
+        ! grep -r 'vixdisk\.invalid' copy/debian copy/rpm && [ "$(grep -rhoF 'A & \1 B <c@example.org>' copy | wc -l)" = 3 ] &&
+        grep -qxF 'Homepage: https://example.org/?a&b' copy/debian/control && grep -qE '^URL: +https://example.org/\?a&b$' copy/rpm/vixdisk.spec &&
+        dpkg-parsechangelog -l copy/debian/changelog -S Maintainer | grep -qxF 'A & \1 B <c@example.org>'
+}
+try "scripts/set-maintainer puts an address in all places" maintained
+
 try "the packages build" "$SRC/scripts/make-packages"
 
 # lintian does not like to be run by root, and says so.
