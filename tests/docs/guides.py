@@ -7,7 +7,8 @@
 Of docs/*.md: blocks that begin with ```sh run, the comments <!-- setup ... --> that prepare them, and the comments
 <!-- check ... --> that look at what they did. Of man/*.in: blocks @example run, @setup and @check. The blocks of a document
 are run in their order by one bash -eu -o pipefail in a folder of its own with disk.img, a raw image, disk.vmdk, the same as
-a VMDK, secret, the password of a host, and $THUMBPRINT. A block that fails fails the document from there on.
+a VMDK, secret, the password of a host, $THUMBPRINT, and $DATASTORE1, the folder of its datastore. A block that fails fails
+the document from there on.
 
 Every other block of commands in a guide (```sh, or indented) is told of and counted. The line before it has to say why it is
 not run here, <!-- not run: WHY -->, or which test does it, <!-- run by TEST -->.
@@ -194,6 +195,7 @@ def run_document(name, blocks, host, image, top):
     with open(folder + "/.script", "w") as file:
         file.write("exec 3>.progress\n" + script)
     environment = {**os.environ, **host.environment(), "THUMBPRINT": host.thumbprint, "SRC": SRC, "HOME": folder,
+                   "DATASTORE1": host.folder + "/datastore1",
                    "PATH": "%s/bin:%s/bin:%s/sbin:/usr/sbin:/usr/bin:/sbin:/bin" % (top, ROOT, ROOT)}
     environment.pop("LD_LIBRARY_PATH", None)
     with open(folder + "/.output", "w+", errors="replace") as output:
