@@ -26,9 +26,11 @@ static pthread_barrier_t start;
 static char wrong_data[] = "a sector does not hold what was written";
 static char failed_look[] = "a look at the disk failed";
 
-/** Writes and reads back the sectors that are its own: those whose number leaves a rest of the thread's number. */
+/** Writes and reads back the sectors that are its own: those whose number leaves a rest of the thread's number. Some it
+ * gives back. */
 static void *write_own_sectors(void *arg)
 {
+    static const uint8_t zeros[SECTOR_SIZE];
     unsigned me = (unsigned)(uintptr_t)arg, seed = me + 1;
     uint8_t buf[SECTOR_SIZE], back[SECTOR_SIZE];
 
@@ -38,6 +40,11 @@ static void *write_own_sectors(void *arg)
         memset(buf, (int)(i + 1), sizeof buf);
         if (chain_write(disk, sector, 1, buf, NULL) != VIX_OK || chain_read(disk, sector, 1, back, NULL) != VIX_OK ||
             memcmp(buf, back, sizeof buf) != 0) {
+            return wrong_data;
+        }
+        if (i % 3 == 0 &&
+            (chain_discard(disk, sector, 1, NULL) != VIX_OK || chain_read(disk, sector, 1, back, NULL) != VIX_OK ||
+             memcmp(zeros, back, sizeof back) != 0)) {
             return wrong_data;
         }
     }
