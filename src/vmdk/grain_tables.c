@@ -458,9 +458,8 @@ static uint64_t copy_entries(const struct grain_tables *t, uint64_t entry, uint6
     }
     max = up_to_page_end(entry, max);
     for (uint64_t n = 0; n < max; n++) {
-        ret_values[n] = atomic_load_explicit(entries4(p) + index + n, memory_order_relaxed);
+        ret_values[n] = atomic_load_explicit(entries4(p) + index + n, memory_order_acquire);
     }
-    atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&p->tag, memory_order_relaxed) == tag ? max : 0;
 }
 
