@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* disk_async.c - requests in the background: carried out on the workers of the process, or started by a transport that
  * needs no thread for each; the callbacks are the workers' in both cases. One pool serves all disks and is made at
- * the first request, so that a program may fork before. Each disk has a fixed number of request structs: a caller that
- * finds none waits; a callback, which would wait for itself, gets one from the heap instead. Locks: the disk's, nothing
- * under it but the pool's own queue. Callbacks run without a lock, and never nest: what a callback starts and what must
- * end at once is finished by a worker. */
+ * the first request, so that a program may fork before. A disk has so many requests in flight at most: a caller that
+ * finds as many waits; a callback, which would wait for itself, does not. They are counted without a lock as long as
+ * nobody waits. Callbacks run without a lock, and never nest: what a callback starts and what must end at once is
+ * finished by a worker. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "base/activity.h"
 #include "base/cleanup.h"
@@ -16,7 +17,6 @@
 
 struct async_request {
     struct work_item item;
-    struct async_request *next; /* in the free list */
     struct disk *d;
     struct disk_io io;
     disk_done_func *done;
@@ -26,18 +26,16 @@ struct async_request {
     struct err *failed; /* the request is done, and failed: what the callback is to be told; NULL: the code is all */
     VixError code;      /* of a request that is carried out */
     bool carried_out;   /* only the callback is left */
-    bool from_heap;
 };
 
+#define IN_FLIGHT_WAITED (1u << 31)
+
 struct disk_async {
+    atomic_uint
+        in_flight; /* accepted, callback not yet returned; with IN_FLIGHT_WAITED it goes down under the lock only */
     pthread_mutex_t lock;
-    pthread_cond_t slot_free;
-    pthread_cond_t idle;
-    unsigned in_flight; /* accepted, callback not yet returned */
-    unsigned slot_waiters;
-    unsigned idle_waiters;
-    struct async_request *free_list;
-    struct async_request slots[DISK_ASYNC_MAX_IN_FLIGHT];
+    pthread_cond_t less; /* in flight */
+    unsigned waiters;
 };
 
 /** The callbacks that this thread is in, innermost first. */
@@ -103,13 +101,8 @@ static VixError make_async(struct disk *d, struct disk_async **ret_async, struct
     if (a == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    for (size_t i = DISK_ASYNC_MAX_IN_FLIGHT; i-- > 0;) {
-        a->slots[i].next = a->free_list;
-        a->free_list = &a->slots[i];
-    }
     (void)pthread_mutex_init(&a->lock, NULL);
-    (void)pthread_cond_init(&a->slot_free, NULL);
-    (void)pthread_cond_init(&a->idle, NULL);
+    (void)pthread_cond_init(&a->less, NULL);
     if (!__atomic_compare_exchange_n(&d->async, &present, a, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         free(a); /* another thread was first */
         a = present;
@@ -122,61 +115,66 @@ void disk_async_free(struct disk *d)
 {
     struct disk_async *a = peek_async(d);
     if (a != NULL) {
-        (void)pthread_cond_destroy(&a->idle);
-        (void)pthread_cond_destroy(&a->slot_free);
+        (void)pthread_cond_destroy(&a->less);
         (void)pthread_mutex_destroy(&a->lock);
         free(a);
         d->async = NULL;
     }
 }
 
-/** A request struct, counted as in flight. */
-static VixError take_request(struct disk_async *a, struct async_request **ret_r, struct err *err)
+static unsigned count_in_flight(struct disk_async *a)
 {
-    struct async_request *r;
-    SCOPED_LOCK(&a->lock);
-
-    while (a->free_list == NULL && callback_frames == NULL) {
-        a->slot_waiters++;
-        (void)pthread_cond_wait(&a->slot_free, &a->lock);
-        a->slot_waiters--;
-    }
-    r = a->free_list;
-    if (r != NULL) {
-        a->free_list = r->next;
-        r->from_heap = false;
-    } else {
-        r = alloc_zero(sizeof *r, err);
-        if (r == NULL) {
-            return VIX_E_OUT_OF_MEMORY;
-        }
-        r->from_heap = true;
-    }
-    a->in_flight++;
-    *ret_r = r;
-    return VIX_OK;
+    return atomic_load(&a->in_flight) & ~IN_FLIGHT_WAITED;
 }
 
-/** Gives a request back, and wakes who waits. The disk may be gone when this returns. */
-static void give_back(struct disk_async *a, struct async_request *r)
+/** Waits until at most so many are in flight. */
+static void wait_for_less_locked(struct disk_async *a, unsigned most)
 {
-    bool from_heap = r->from_heap;
-    {
+    a->waiters++;
+    (void)atomic_fetch_or(&a->in_flight, IN_FLIGHT_WAITED);
+    while (count_in_flight(a) > most) {
+        (void)pthread_cond_wait(&a->less, &a->lock);
+    }
+    if (--a->waiters == 0) {
+        (void)atomic_fetch_and(&a->in_flight, ~IN_FLIGHT_WAITED);
+    }
+}
+
+/** One more in flight, if there may be. */
+static bool try_enter(struct disk_async *a, bool beyond_limit)
+{
+    unsigned old = atomic_load(&a->in_flight);
+
+    do {
+        if (!beyond_limit && (old & ~IN_FLIGHT_WAITED) >= DISK_ASYNC_MAX_IN_FLIGHT) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&a->in_flight, &old, old + 1));
+    return true;
+}
+
+static void enter(struct disk_async *a)
+{
+    while (!try_enter(a, callback_frames != NULL)) {
         SCOPED_LOCK(&a->lock);
-        if (!from_heap) {
-            r->next = a->free_list;
-            a->free_list = r;
-            if (a->slot_waiters > 0) {
-                (void)pthread_cond_signal(&a->slot_free);
-            }
-        }
-        if (--a->in_flight == 0 && a->idle_waiters > 0) {
-            (void)pthread_cond_broadcast(&a->idle);
+        wait_for_less_locked(a, DISK_ASYNC_MAX_IN_FLIGHT - 1);
+    }
+}
+
+/** One less, and who waits is woken. The disk may be gone when this returns, and is not touched once nothing of it is
+ * in flight but by the holder of the lock, which waiters have to get first. */
+static void leave(struct disk_async *a)
+{
+    unsigned old = atomic_load(&a->in_flight);
+
+    while ((old & IN_FLIGHT_WAITED) == 0) {
+        if (atomic_compare_exchange_weak(&a->in_flight, &old, old - 1)) {
+            return;
         }
     }
-    if (from_heap) {
-        free(r);
-    }
+    SCOPED_LOCK(&a->lock);
+    (void)atomic_fetch_sub(&a->in_flight, 1);
+    (void)pthread_cond_broadcast(&a->less);
 }
 
 static VixError carry_out(struct async_request *r, struct err *err)
@@ -199,7 +197,8 @@ static void finish(struct async_request *r, VixError result, const struct err *e
     callback_frames = &frame;
     r->done(r->data, result, err);
     callback_frames = frame.outer;
-    give_back(a, r);
+    free(r);
+    leave(a);
 }
 
 static void run_request(struct work_item *item)
@@ -226,7 +225,8 @@ static VixError run_inline(struct async_request *r, struct work_pool *p, struct 
     struct err *failed = NULL;
 
     if (callback_frames != NULL && (failed = alloc_zero(sizeof *failed, err)) == NULL) {
-        give_back(peek_async(r->d), r);
+        leave(peek_async(r->d));
+        free(r);
         return VIX_E_OUT_OF_MEMORY;
     }
     err_init(&own);
@@ -266,22 +266,21 @@ static void io_done(struct disk_io *io, VixError result, const struct err *err)
 static VixError start(struct disk *d, const struct async_request *wanted, struct err *err)
 {
     struct work_pool *p;
-    struct async_request *r;
     struct disk_async *a = peek_async(d);
     VixError code = disk_async_pool(&p, err);
 
     if (code == VIX_OK && a == NULL) {
         code = make_async(d, &a, err);
     }
-    if (code == VIX_OK) {
-        code = take_request(a, &r, err);
-    }
     if (code != VIX_OK) {
         return code;
     }
-    bool from_heap = r->from_heap;
+    struct async_request *r = malloc(sizeof *r);
+    if (r == NULL) {
+        return err_set(err, VIX_E_OUT_OF_MEMORY, "%s: no memory for a request", d->path);
+    }
     *r = *wanted;
-    r->from_heap = from_heap;
+    enter(a);
     r->item.run = run_request;
     r->pool = p;
     if ((d->ordered && r->io.write) || (d->sequential && !r->io.write)) {
@@ -345,15 +344,12 @@ VixError disk_wait(struct disk *d, struct err *err)
     if (a == NULL) {
         return VIX_OK;
     }
-    SCOPED_LOCK(&a->lock);
-    if (a->in_flight > 0 && callback_frames != NULL) {
+    SCOPED_LOCK(&a->lock); /* also where nothing is in flight: the last one may still hold it */
+    unsigned n = count_in_flight(a);
+    if (n > 0 && callback_frames != NULL) {
         return err_set(err, VIX_E_OBJECT_IS_BUSY,
-                       "%s: %u requests are in flight, and a completion callback cannot wait", d->path, a->in_flight);
+                       "%s: %u requests are in flight, and a completion callback cannot wait", d->path, n);
     }
-    while (a->in_flight > 0) {
-        a->idle_waiters++;
-        (void)pthread_cond_wait(&a->idle, &a->lock);
-        a->idle_waiters--;
-    }
+    wait_for_less_locked(a, 0);
     return VIX_OK;
 }

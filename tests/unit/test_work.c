@@ -131,6 +131,97 @@ static void pool_takes_from_many_threads(void **state)
     assert_int_equal(atomic_load(&jobs_done), 400);
 }
 
+/** An item that queues itself until it is told to end. */
+struct endless {
+    struct work_item item;
+    struct work_pool *pool;
+};
+
+static atomic_bool end_all;
+static atomic_bool reached;
+
+static void run_endless(struct work_item *item)
+{
+    if (!atomic_load(&end_all)) {
+        work_submit(((struct endless *)item)->pool, item);
+    }
+}
+
+static void run_reaching(struct work_item *item)
+{
+    (void)item;
+    atomic_store(&reached, true);
+}
+
+static bool wait_reached(void)
+{
+    for (unsigned i = 0; i < 10000 && !atomic_load(&reached); i++) {
+        nap(1000);
+    }
+    return atomic_load(&reached);
+}
+
+/** Items from outside have their turn while all threads go on with what their items queue. */
+static void outside_is_not_forgotten(void **state)
+{
+    struct work_pool *pool = NULL;
+    struct endless busy[3] = {0};
+    struct work_item item = {.run = run_reaching};
+
+    (void)state;
+    atomic_store(&end_all, false);
+    atomic_store(&reached, false);
+    assert_int_equal(work_pool_new(2, &pool, &err), VIX_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        busy[i] = (struct endless){.item.run = run_endless, .pool = pool};
+        work_submit(pool, &busy[i].item);
+    }
+    nap(2000);
+    work_submit(pool, &item);
+    assert_true(wait_reached());
+    atomic_store(&end_all, true);
+    work_pool_free(pool);
+}
+
+struct waiting {
+    struct work_item item;
+    struct work_pool *pool;
+    struct work_item queued;
+    bool good;
+};
+
+static void run_waiting(struct work_item *item)
+{
+    struct waiting *w = (struct waiting *)item;
+
+    work_submit(w->pool, &w->queued);
+    w->good = wait_reached();
+    atomic_store(&end_all, true);
+}
+
+/** What a blocked item has queued is run by another thread, idle or with endless work of its own. */
+static void queue_of_a_blocked_thread_is_emptied_by_others(void **state)
+{
+    (void)state;
+    for (unsigned others = 0; others < 2; others++) {
+        struct work_pool *pool = NULL;
+        struct endless busy = {.item.run = run_endless};
+        struct waiting waiting = {.item.run = run_waiting, .queued.run = run_reaching};
+
+        atomic_store(&end_all, false);
+        atomic_store(&reached, false);
+        assert_int_equal(work_pool_new(2, &pool, &err), VIX_OK);
+        busy.pool = waiting.pool = pool;
+        if (others > 0) {
+            work_submit(pool, &busy.item);
+        }
+        nap(2000);
+        work_submit(pool, &waiting.item);
+        work_pool_free(pool);
+        assert_true(waiting.good);
+    }
+}
+
 static void pool_without_work_has_no_threads(void **state)
 {
     struct work_pool *pool = NULL;
@@ -379,6 +470,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_runs_everything),
         cmocka_unit_test(pool_takes_from_many_threads),
+        cmocka_unit_test(outside_is_not_forgotten),
+        cmocka_unit_test(queue_of_a_blocked_thread_is_emptied_by_others),
         cmocka_unit_test(pool_without_work_has_no_threads),
         cmocka_unit_test(threads_of_configuration),
         cmocka_unit_test(pipe_keeps_order),
