@@ -36,6 +36,9 @@ struct pipe {
     pthread_cond_t change;
     struct piece pieces[QUEUE];
     unsigned first, count;
+    unsigned char *spare[QUEUE + 2]; /* buffers that are used again, the last one first: memory that is touched for the
+                                        first time takes longer than the copy */
+    unsigned spare_count;
 };
 
 static uint64_t delay_ns;
@@ -61,6 +64,24 @@ static void sleep_until(uint64_t ns)
     const struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) != 0) {
     }
+}
+
+static unsigned char *take_buffer(struct pipe *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    unsigned char *bytes = p->spare_count > 0 ? p->spare[--p->spare_count] : malloc(PIECE);
+    (void)pthread_mutex_unlock(&p->lock);
+    if (bytes == NULL) {
+        die("out of memory");
+    }
+    return bytes;
+}
+
+static void give_buffer(struct pipe *p, unsigned char *bytes)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    p->spare[p->spare_count++] = bytes;
+    (void)pthread_mutex_unlock(&p->lock);
 }
 
 static void put(struct pipe *p, struct piece piece)
@@ -96,10 +117,7 @@ static void *receiver(void *arg)
     ssize_t n = 0;
 
     do {
-        struct piece piece = {.bytes = malloc(PIECE)};
-        if (piece.bytes == NULL) {
-            die("out of memory");
-        }
+        struct piece piece = {.bytes = take_buffer(p)};
         n = recv(p->from, piece.bytes, PIECE, 0);
         piece.len = n > 0 ? (size_t)n : 0;
         if (p->counted) {
@@ -131,7 +149,7 @@ static void *sender(void *arg)
             good = n > 0;
             done += good ? (size_t)n : 0;
         }
-        free(piece.bytes);
+        give_buffer(p, piece.bytes);
     } while (len > 0);
     (void)shutdown(p->to, SHUT_WR);
     return NULL;
