@@ -36,6 +36,10 @@ static VixError open_volume(const struct host_datastore *how, struct datastore *
     if (code == VIX_OK) {
         code = vmfs_open(luns, ds->lun_count, &ds->volume, err);
     }
+    if (code == VIX_OK && vmfs_info(ds->volume)->guessed) {
+        code = err_set(err, VIX_E_FILE_ERROR, "%s: a table that tells where the volume's pieces are cannot be read",
+                       how->luns[0].path);
+    }
     if (code == VIX_OK) {
         code = vmfs_fs_new(ds->volume, &ds->fs, err);
     }

@@ -74,6 +74,25 @@ VixError disk_hardware_new(const struct vim_disk *disk, const char *path, struct
     return VIX_OK;
 }
 
+VixError disk_hardware_add(const struct disk_hardware *h, VixDiskLibInfo *info, struct err *err)
+{
+    if (h == NULL) {
+        return VIX_OK;
+    }
+    if (info->adapterType == VIXDISKLIB_ADAPTER_UNKNOWN) {
+        info->adapterType = h->adapter;
+    }
+    if (info->uuid == NULL && h->uuid != NULL && (info->uuid = alloc_text(h->uuid, err)) == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    if (info->numLinks > 1 && h->file_count > 1) {
+        free(info->parentFileNameHint);
+        info->parentFileNameHint = alloc_text(h->files[1], err);
+        return info->parentFileNameHint != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+    }
+    return VIX_OK;
+}
+
 void disk_hardware_free(struct disk_hardware *h)
 {
     if (h == NULL) {

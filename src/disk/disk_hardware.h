@@ -10,6 +10,10 @@
 VixError disk_hardware_new(const struct vim_disk *disk, const char *path, struct disk_hardware **ret_hardware,
                            struct err *err);
 
+/** Puts into info what the disk database does not tell, or cannot: adapter and UUID where they are missing, and of a
+ * disk of more than one link its parent as the server names it. @h NULL: nothing. */
+VixError disk_hardware_add(const struct disk_hardware *h, VixDiskLibInfo *info, struct err *err);
+
 /** NULL is harmless. */
 void disk_hardware_free(struct disk_hardware *hardware);
 

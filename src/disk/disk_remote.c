@@ -365,25 +365,6 @@ static VixError nbd_meta_keys(struct disk *d, char **ret_keys, size_t *ret_len, 
     return code == VIX_E_NOT_SUPPORTED ? ask_known_keys(d, ret_keys, ret_len, err) : code;
 }
 
-/** What the database does not tell, or cannot. */
-static VixError add_hardware(const struct disk_hardware *h, VixDiskLibInfo *info, struct err *err)
-{
-    if (h == NULL) {
-        return VIX_OK;
-    }
-    if (info->adapterType == VIXDISKLIB_ADAPTER_UNKNOWN) {
-        info->adapterType = h->adapter;
-    }
-    if (info->uuid == NULL && h->uuid != NULL && (info->uuid = alloc_text(h->uuid, err)) == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    if (info->numLinks > 1 && h->file_count > 1) {
-        info->parentFileNameHint = alloc_text(h->files[1], err);
-        return info->parentFileNameHint != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
-    }
-    return VIX_OK;
-}
-
 static VixError nbd_info(struct disk *d, struct disk_info *ret_info, struct err *err)
 {
     const struct disk_remote *r = remote_of(d);
@@ -395,7 +376,7 @@ static VixError nbd_info(struct disk *d, struct disk_info *ret_info, struct err 
     }
     info.info.numLinks = r->params.links;
     info.type = r->params.type;
-    code = add_hardware(d->hardware, &info.info, err);
+    code = disk_hardware_add(d->hardware, &info.info, err);
     if (code != VIX_OK) {
         disk_info_done(&info);
         return code;

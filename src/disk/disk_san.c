@@ -222,9 +222,28 @@ static VixError san_map_many(struct disk *d, uint64_t sector, uint64_t nsectors,
     return inner_of(d)->ops->map_many(inner_of(d), sector, nsectors, ret_units, err);
 }
 
+/** The same as by any other transport: what the machine's hardware tells goes first. */
 static VixError san_info(struct disk *d, struct disk_info *ret_info, struct err *err)
 {
-    return inner_of(d)->ops->info(inner_of(d), ret_info, err);
+    struct disk *inner = inner_of(d);
+    const struct disk_hardware *h = d->hardware;
+    struct disk_info info;
+
+    VixError code = inner->ops->info(inner, &info, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    if (disk_local_chain(inner) == NULL && h->file_count > 0) {
+        info.info.numLinks = (int)h->file_count; /* of links the lease tells nothing */
+    }
+    info.type = h->thin ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT;
+    code = disk_hardware_add(h, &info.info, err);
+    if (code != VIX_OK) {
+        disk_info_done(&info);
+        return code;
+    }
+    *ret_info = info;
+    return VIX_OK;
 }
 
 static VixError san_meta_get(struct disk *d, const char *key, char **ret_value, struct err *err)

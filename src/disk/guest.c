@@ -97,13 +97,27 @@ static VixError from_uuid(const struct hostview *v, struct guest_uuids *uuids, s
     return VIX_OK;
 }
 
-VixError guest_uuids(const struct hostview *v, struct guest_uuids *ret_uuids, struct err *err)
+/** The maker of this machine; NULL: not told. */
+static char *maker(const struct hostview *v)
 {
-    CLEANUP_FREE char *vendor = NULL;
-    struct guest_uuids uuids = {0};
+    char *vendor = NULL;
 
     (void)hostview_read_text(v, DMI "sys_vendor", &vendor, NULL);
-    if (vendor == NULL || strstr(vendor, "VMware") == NULL) {
+    return vendor;
+}
+
+bool guest_is_vmware(const struct hostview *v)
+{
+    CLEANUP_FREE char *vendor = maker(v);
+    return vendor != NULL && strstr(vendor, "VMware") != NULL;
+}
+
+VixError guest_uuids(const struct hostview *v, struct guest_uuids *ret_uuids, struct err *err)
+{
+    CLEANUP_FREE char *vendor = maker(v);
+    struct guest_uuids uuids = {0};
+
+    if (!guest_is_vmware(v)) {
         return err_set(err, VIX_E_NOT_SUPPORTED, "this machine is no virtual machine of VMware: its maker is %.60s",
                        vendor != NULL ? vendor : "not told");
     }

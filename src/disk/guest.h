@@ -14,6 +14,9 @@ struct guest_uuids {
     unsigned count;
 };
 
+/** Whether this machine is a virtual one of VMware. */
+bool guest_is_vmware(const struct hostview *v);
+
 /** VIX_E_NOT_SUPPORTED where this is no virtual machine of VMware, or its UUID may not be read. */
 VixError guest_uuids(const struct hostview *v, struct guest_uuids *ret_uuids, struct err *err);
 

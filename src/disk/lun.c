@@ -16,11 +16,8 @@
 #include "disk/scsi.h"
 
 #define NAME_MAX_LEN 128u
-#define PROBE_OFF (1024u * 1024) /* of the volume manager's header on a LUN without a table; any LUN answers there */
-#define PROBE_LEN 4096u
 #define SCAN_MS 10000u /* for a LUN to appear after a scan */
 #define POLL_MS 200u
-#define ROUNDS 2 /* of tries to read: a path may fail once */
 
 /** What is looked for. */
 struct wanted {
@@ -231,19 +228,48 @@ static const char *list_of(const char *key, const char *old_key)
     return list != NULL ? list : config_text(old_key);
 }
 
+/** Whether a list has one of the names of a device: its own, and those that device mapper and udev give it. */
+static bool lists_device(const struct hostview *v, const char *list, const char *device)
+{
+    CLEANUP_FREE char *mapper = NULL;
+    struct hostview_names links = {0};
+    char name[320];
+    const char *const names[] = {name};
+
+    (void)snprintf(name, sizeof name, "/dev/%.100s", device);
+    bool found = lun_list_has(list, names, 1);
+    if (!found && attribute(v, device, "dm/name", &mapper)) {
+        (void)snprintf(name, sizeof name, "/dev/mapper/%.256s", mapper);
+        found = lun_list_has(list, names, 1);
+    }
+    if (!found && list != NULL) {
+        (void)hostview_list(v, "/dev/disk/by-id", &links, NULL);
+    }
+    for (size_t i = 0; i < links.count && !found; i++) {
+        CLEANUP_FREE char *leads_to = by_id(v, links.names[i]);
+        (void)snprintf(name, sizeof name, "/dev/disk/by-id/%.256s", links.names[i]);
+        found = leads_to != NULL && strcmp(leads_to, device) == 0 && lun_list_has(list, names, 1);
+    }
+    hostview_names_free(&links);
+    return found;
+}
+
+/** Whether a list has the LUN, a path to it, or the multipath device over that. */
+static bool lists_lun(const struct wanted *w, const char *list, const char *device, const char *over)
+{
+    const char *const names[] = {w->name};
+    return lun_list_has(list, names, 1) || lists_device(w->v, list, device) || lists_device(w->v, list, over);
+}
+
 static bool is_allowed(const struct wanted *w, const char *device, const char *over)
 {
     static const char *const all[] = {"all"};
-    char node[160], over_node[160];
-    const char *names[] = {node, over_node, w->name};
     const char *deny = list_of(CONFIG_SAN_DENY, CONFIG_SAN_DENY_OLD);
 
-    (void)snprintf(node, sizeof node, "/dev/%.100s", device);
-    (void)snprintf(over_node, sizeof over_node, "/dev/%.100s", over);
-    if (lun_list_has(list_of(CONFIG_SAN_ALLOW, CONFIG_SAN_ALLOW_OLD), names, 3)) {
+    if (lists_lun(w, list_of(CONFIG_SAN_ALLOW, CONFIG_SAN_ALLOW_OLD), device, over)) {
         return true;
     }
-    return !lun_list_has(deny, names, 3) && !lun_list_has(deny, all, 1);
+    return !lun_list_has(deny, all, 1) && !lists_lun(w, deny, device, over);
 }
 
 /* ---- finding ---- */
@@ -334,7 +360,8 @@ static VixError look_after_scan(const struct wanted *w, struct lun_nodes *nodes,
     return code;
 }
 
-VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *ret_nodes, struct err *err)
+VixError lun_find(const struct hostview *v, const char *name, bool may_scan, struct lun_nodes *ret_nodes,
+                  struct err *err)
 {
     struct wanted w = {.v = v};
     struct lun_nodes nodes = {.count = 0};
@@ -344,7 +371,7 @@ VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *
     if (code == VIX_OK) {
         code = look_at_all(&w, &nodes, &denied, err);
     }
-    if (code == VIX_OK && nodes.count == 0 && denied == 0 && config_bool(CONFIG_SAN_RESCAN, false)) {
+    if (code == VIX_OK && nodes.count == 0 && denied == 0 && may_scan && config_bool(CONFIG_SAN_RESCAN, false)) {
         code = look_after_scan(&w, &nodes, &denied, err);
     }
     if (code == VIX_OK && nodes.count == 0) {
@@ -385,49 +412,4 @@ bool lun_any(const struct hostview *v)
           (hostview_list(v, "/dev/disk/by-id", &links, NULL) == VIX_OK && links.count > 0);
     hostview_names_free(&links);
     return any;
-}
-
-/* ---- opening ---- */
-
-static VixError open_node(const struct hostview *v, const char *node, bool writable, struct store **ret_store,
-                          struct err *err)
-{
-    struct store *s = NULL;
-    VixError code = hostview_open_block(v, node, writable ? STORE_WRITE : STORE_READ, &s, err);
-    CLEANUP_FREE uint8_t *probe = NULL;
-
-    if (code != VIX_OK) {
-        return code;
-    }
-    probe = alloc_aligned(PROBE_LEN, PROBE_LEN, err);
-    code = probe != NULL ? store_read(s, probe, PROBE_LEN, PROBE_OFF, err) : VIX_E_OUT_OF_MEMORY;
-    if (code != VIX_OK) {
-        store_close(s);
-        return code;
-    }
-    *ret_store = s;
-    return VIX_OK;
-}
-
-VixError lun_open(const struct hostview *v, const char *name, bool writable, struct store **ret_store, struct err *err)
-{
-    struct lun_nodes nodes;
-
-    VixError code = lun_find(v, name, &nodes, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    code = VIX_E_FAIL;
-    for (unsigned i = 0; i < ROUNDS * nodes.count && code != VIX_OK; i++) {
-        const char *node = nodes.nodes[i % nodes.count];
-        code = open_node(v, node, writable, ret_store, err);
-        if (code == VIX_OK) {
-            log_news("LUN %s is %s, one of %zu", name, node, nodes.count);
-        }
-    }
-    if (code != VIX_OK) {
-        err_prefix(err, "LUN %s: ", name);
-    }
-    lun_nodes_free(&nodes);
-    return code;
 }

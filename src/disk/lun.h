@@ -14,13 +14,16 @@ struct lun_nodes {
     size_t count;
 };
 
-/** Finds the nodes of a LUN, those that the configuration denies left out; if there is none and the configuration says
- * so, SCSI hosts are made to look for it. VIX_E_NOT_SUPPORTED if there is none, or the name is not one that devices
- * have (mpx.). */
-VixError lun_find(const struct hostview *v, const char *name, struct lun_nodes *ret_nodes, struct err *err);
+/** Finds the nodes of a LUN, those that the configuration denies left out. @may_scan: if there is none and the
+ * configuration says so, SCSI hosts are made to look for it. VIX_E_NOT_SUPPORTED if there is none, or the name is not
+ * one that devices have (mpx.). */
+VixError lun_find(const struct hostview *v, const char *name, bool may_scan, struct lun_nodes *ret_nodes,
+                  struct err *err);
 void lun_nodes_free(struct lun_nodes *nodes);
 
-/** Opens the first node on which the volume manager's header can be read. */
+/** Opens the first node on which the volume manager's header can be read (lun_store.c). A request on which its path
+ * fails is made again on another path of the LUN, if there is one. Codes of the last node: VIX_E_NOT_SUPPORTED for
+ * those that this process may not open, and as lun_find. */
 VixError lun_open(const struct hostview *v, const char *name, bool writable, struct store **ret_store, struct err *err);
 
 /** Whether this machine has, or may find, any device that could be a LUN: cheap, for machines that have none. */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "disk/disk_hardware.h"
 #include "disk/disk_san.h"
+#include "disk/guest.h"
 #include "disk/lun.h"
 #include "disk/san_compare.h"
 #include "vmdk/chain.h"
@@ -52,7 +53,8 @@ static VixError check_disk(struct opening *o, const struct vim_vm *vm, struct er
         return pass_over(o, VIX_E_NOT_SUPPORTED, err, "the machine, or its snapshot, has no such disk");
     }
     if (d->backing_type != NULL && strstr(d->backing_type, "RawDisk") != NULL) {
-        return pass_over(o, VIX_E_NOT_SUPPORTED, err, "it is a raw device mapping");
+        return pass_over(o, o->request->read_only ? VIX_E_NOT_SUPPORTED : VIX_E_FILE_READ_ONLY, err,
+                         "it is a raw device mapping");
     }
     if (d->sharing) {
         return pass_over(o, VIX_E_NOT_SUPPORTED, err, "several machines write to it");
@@ -152,6 +154,46 @@ static VixError open_luns(struct opening *o, struct err *err)
     return code;
 }
 
+/** A device that takes no reads past the page cache: it was emptied when the LUN was opened, what hosts write from then
+ * on is not seen. Good enough for what a snapshot keeps as it is, not for a map that is written by. */
+static VixError check_cached(const struct opening *o, struct err *err)
+{
+    for (size_t i = 0; i < o->parts.lun_count; i++) {
+        const struct store *lun = o->parts.luns[i];
+        if (!lun->is_device || lun->align > 1) {
+            continue;
+        }
+        if (!o->request->read_only) {
+            return pass_over(o, VIX_E_FILE_READ_ONLY, err,
+                             "a LUN of its datastore takes no unbuffered access, so its map may be an old one");
+        }
+        log_warn("%s: %s takes no unbuffered access: it is read through the page cache, which was emptied; what hosts "
+                 "write from now on is not seen",
+                 o->request->path, lun->path);
+    }
+    return VIX_OK;
+}
+
+static bool is_guessed(const struct opening *o)
+{
+    return o->parts.volume != NULL && vmfs_info(o->parts.volume)->guessed;
+}
+
+/** Where a part of the volume is not known for sure its disks are not written, and compared when they are read. */
+static VixError check_guessed(struct opening *o, struct err *err)
+{
+    static const char why[] = "a table that tells where the volume's pieces are cannot be read";
+
+    if (!is_guessed(o)) {
+        return VIX_OK;
+    }
+    if (!o->request->read_only) {
+        return pass_over(o, VIX_E_FILE_READ_ONLY, err, why);
+    }
+    log_news("%s: %s: they are taken to be where all known volumes have them", o->request->path, why);
+    return VIX_OK;
+}
+
 static VixError open_volume(struct opening *o, struct err *err)
 {
     struct vmfs_lun luns[VMFS_MAX_LUNS];
@@ -164,7 +206,7 @@ static VixError open_volume(struct opening *o, struct err *err)
         vmfs_close(TAKE_PTR(o->parts.volume));
         code = pass_over(o, VIX_E_NOT_SUPPORTED, err, "the volume on the LUNs is not the datastore's");
     }
-    return code;
+    return code == VIX_OK ? check_guessed(o, err) : code;
 }
 
 /* ---- the chain ---- */
@@ -174,12 +216,61 @@ static VixError open_links(struct opening *o, bool writable, struct err *err)
     const char *file = strchr(o->request->path, ']') + 1;
     uint32_t flags = disk_local_chain_flags(o->request->flags) & ~(CHAIN_WRITE | CHAIN_DROP_TRACKING);
 
+    flags |= CHAIN_OUTSIDE_OK; /* check_files knows better what is outside */
     file += strspn(file, " ");
     if (writable) {
         flags |= CHAIN_WRITE | CHAIN_KEEP_CID; /* the snapshot's files are made on this content ID */
     }
     CLEANUP_FREE char *path = alloc_printf(err, "/%s", file);
     return path != NULL ? disk_open_chain(o->parts.fs, path, flags, NULL, &o->parts.bytes, err) : VIX_E_OUT_OF_MEMORY;
+}
+
+/** Whether a file lies in the folder of another one, or below. */
+static bool is_beside(const char *real, const char *anchor)
+{
+    size_t len = (size_t)(strrchr(anchor, '/') - anchor);
+    return strncmp(real, anchor, len) == 0 && real[len] == '/';
+}
+
+/** Whether the server names a file of the volume as that of the index-th link. */
+static bool is_named(const struct opening *o, const char *real, size_t index)
+{
+    const struct disk_hardware *h = o->parts.hardware;
+    const char *path = o->request->path;
+    size_t store_len = strcspn(path, "]") + 1;
+
+    if (index >= h->file_count || strncmp(h->files[index], path, store_len) != 0) {
+        return false;
+    }
+    const char *name = h->files[index] + store_len;
+    return strcmp(real + 1, name + strspn(name, " /")) == 0;
+}
+
+/** A descriptor is data from anybody: files elsewhere on the volume are a disk's only if the server says so, as it does
+ * of the parents of linked clones. */
+static VixError check_files(const struct opening *o, struct err *err)
+{
+    const struct chain *c = disk_local_chain(o->parts.bytes);
+    const char *wrong = NULL;
+
+    for (size_t i = 0; i < c->link_count && wrong == NULL; i++) {
+        const struct link *l = c->links[i];
+        if (i > 0 && !is_beside(l->real_path, c->links[i - 1]->real_path) && !is_named(o, l->real_path, i)) {
+            wrong = l->real_path;
+        }
+        for (size_t x = 0; x < l->extent_count && wrong == NULL; x++) {
+            const char *real = l->extents[x].real_path;
+            wrong = real != NULL && !is_beside(real, l->real_path) ? real : NULL;
+        }
+    }
+    if (wrong == NULL || config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
+        return VIX_OK;
+    }
+    return err_set(
+        err, VIX_E_FILE_ACCESS_ERROR,
+        "%s: %s: not by SAN: its descriptors lead to %s, which is in another folder, and no file of the disk as "
+        "the server has it (%s lifts this)",
+        vim_peer(o->r->session), o->request->path, wrong, CONFIG_ALLOW_OUTSIDE_PATHS);
 }
 
 /** Only a base disk of plain bytes is written: what grows, or lies on another link, is the hosts'. */
@@ -207,6 +298,9 @@ static VixError open_chain(struct opening *o, struct err *err)
 
     if (code == VIX_OK) {
         code = open_links(o, false, err);
+    }
+    if (code == VIX_OK) {
+        code = check_files(o, err);
     }
     if (code == VIX_OK && !o->request->read_only) {
         code = check_base(o, disk_local_chain(o->parts.bytes)->links[0], err);
@@ -428,8 +522,8 @@ static VixError check_lease_is_writable(const struct opening *o, struct err *err
 /** What volume and lease make of the disk together. @code, *err: what the volume alone did. */
 static VixError join(struct opening *o, VixError code, struct err *err)
 {
-    if (o->parts.lease == NULL || code == VIX_E_OUT_OF_MEMORY) {
-        return code;
+    if (o->parts.lease == NULL || code == VIX_E_OUT_OF_MEMORY || code == VIX_E_DISK_NEEDKEY) {
+        return code; /* of an encrypted disk the LUN has nothing but that */
     }
     if (code == VIX_OK) {
         code = compare_maps(o, err);
@@ -444,13 +538,14 @@ static VixError join(struct opening *o, VixError code, struct err *err)
 
 /* ---- against NFC ---- */
 
-/** A disk by the lease alone has to be compared, so has one that is to be written; others are read where the host gives
- * nothing to compare them with. */
-static VixError check_bytes(struct opening *o, bool by_lease, struct err *err)
+/** A disk by the lease alone, or by a map that was guessed in part, has to be compared, so has one that is to be
+ * written; others are read where the host gives nothing to compare them with. */
+static VixError check_bytes(struct opening *o, struct err *err)
 {
+    bool needed = disk_local_chain(o->parts.bytes) == NULL || is_guessed(o);
     struct err why;
 
-    if (!by_lease && !config_bool(CONFIG_SAN_CHECK, true)) {
+    if (!needed && !config_bool(CONFIG_SAN_CHECK, true)) {
         return VIX_OK;
     }
     err_init(&why);
@@ -464,8 +559,8 @@ static VixError check_bytes(struct opening *o, bool by_lease, struct err *err)
     default:
         break;
     }
-    if (by_lease || !o->request->read_only) {
-        return err_set(err, by_lease ? VIX_E_NOT_SUPPORTED : VIX_E_FILE_READ_ONLY,
+    if (needed || !o->request->read_only) {
+        return err_set(err, needed ? VIX_E_NOT_SUPPORTED : VIX_E_FILE_READ_ONLY,
                        "%s: %s: not by SAN: its bytes cannot be compared with the host's: %s", vim_peer(o->r->session),
                        o->request->path, why.text);
     }
@@ -489,7 +584,7 @@ static VixError open_disk(struct opening *o, struct err *err)
         code = read_volume(o, err);
     }
     code = join(o, code, err);
-    return code == VIX_OK ? check_bytes(o, disk_local_chain(o->parts.bytes) == NULL, err) : code;
+    return code == VIX_OK ? check_bytes(o, err) : code;
 }
 
 static VixError open_parts(struct opening *o, struct err *err)
@@ -501,6 +596,9 @@ static VixError open_parts(struct opening *o, struct err *err)
     }
     if (code == VIX_OK) {
         code = open_luns(o, err);
+    }
+    if (code == VIX_OK) {
+        code = check_cached(o, err);
     }
     return code == VIX_OK ? open_disk(o, err) : code;
 }
@@ -546,5 +644,8 @@ VixError remote_open_san(struct remote *r, const struct remote_request *request,
     }
     log_news("%s: %s: by SAN, %zu LUNs, %s, for %s", vim_peer(r->session), request->path, o.parts.lun_count,
              how_read(&o), request->read_only ? "reading" : "writing");
+    if (guest_is_vmware(&o.view)) {
+        log_news("%s: by SAN in a virtual machine of VMware, where VDDK has no such transport", request->path);
+    }
     return VIX_OK;
 }

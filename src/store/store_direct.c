@@ -77,7 +77,15 @@ void file_direct_begin(struct file_store *f)
     if (on) {
         (void)fcntl(f->fd, F_SETFL, flags);
     }
-    log_news("%s: unbuffered access is not possible on this file system, the page cache is used", f->base.path);
+    if (!f->base.is_device) {
+        log_news("%s: unbuffered access is not possible on this file system, the page cache is used", f->base.path);
+    } else if (ioctl(f->fd, BLKFLSBUF, 0) == 0) {
+        log_news("%s: unbuffered access is not possible on this device, its page cache is emptied and used",
+                 f->base.path);
+    } else {
+        log_news("%s: unbuffered access is not possible on this device, its page cache is used, and cannot be emptied",
+                 f->base.path);
+    }
 }
 
 static bool is_aligned(const struct iovec *iov, int iovcnt, uint64_t off, uint32_t align)

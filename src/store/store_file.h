@@ -92,7 +92,8 @@ VixError pipe_store_new(int fd, const char *name, const struct stat *st, bool wr
 
 /* ---- store_direct.c ---- */
 
-/** Turns O_DIRECT on where the file system takes it, and finds base.align. Elsewhere a line of news. */
+/** Turns O_DIRECT on where the file system takes it, and finds base.align. Elsewhere a line of news; the page cache of
+ * a device is emptied then, so that nothing old is read. */
 void file_direct_begin(struct file_store *f);
 
 VixError file_direct_read(struct file_store *f, const struct iovec *iov, int iovcnt, uint64_t len, uint64_t off,

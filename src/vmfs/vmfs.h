@@ -35,6 +35,10 @@ struct vmfs_info {
     uint32_t major; /* 3, 5 or 6 */
     uint64_t block_size;
     uint64_t size; /* of the volume */
+    /* A table that tells where pieces of the volume are could not be read (an I/O error), and the arrangement that all
+     * known volumes have was taken in its place: nothing may be read by it that is not compared with the host's bytes
+     */
+    bool guessed;
 };
 
 /** Opens a volume of which all LUNs are given, in any order. */

@@ -12,6 +12,7 @@
 #define PES_PER_MAP 8192u
 #define MAP_BYTES (PE_SIZE * PES_PER_MAP)
 #define VOLUME_DESCRIPTOR 512u
+#define PE_BYTES (UINT64_C(256) * MIB) /* of each physical extent, on all volumes seen */
 
 /** What one LUN says. */
 struct device {
@@ -20,6 +21,7 @@ struct device {
     uint64_t part_off, part_len;
     uint32_t major, maps;
     uint32_t md; /* LVM 6 */
+    uint64_t data_off;
     uint8_t volume_uuid[VMFS_UUID_SIZE];
     uint32_t volume_id, devices;
     uint64_t first_pe, last_pe;
@@ -63,6 +65,7 @@ static VixError parse_header(const struct vmfs *v, struct device *d, struct err 
         return err_set(err, VIX_E_NOT_SUPPORTED,
                        "%s: the map of extents goes on in a second header, which is not known", d->path);
     }
+    d->data_off = get_le64(h + 0x7A);
     d->maps = get_le32(h + 0xBE) != 0 ? get_le32(h + 0xBE) : 1;
     d->md = d->major >= 6 ? get_le32(h + 0xCA) : 512;
     if (d->maps > LVM_MAX_MAPS || !is_power_of_two(d->md) || d->md < 512 || d->md > 65536) {
@@ -137,7 +140,7 @@ static VixError take_pe(const struct device *d, const uint8_t *e, uint64_t numbe
     return add_segment(s, &segment, err);
 }
 
-static VixError collect_pes(const struct vmfs *v, const struct device *d, struct segments *s, struct err *err)
+static VixError read_pes(const struct vmfs *v, const struct device *d, struct segments *s, struct err *err)
 {
     CLEANUP_FREE uint8_t *table = alloc_array(1, MAP_BYTES, err);
     uint64_t bitmap = d->major >= 6 ? max_u64(d->md, 1024) : 1024;
@@ -149,6 +152,38 @@ static VixError collect_pes(const struct vmfs *v, const struct device *d, struct
         for (uint32_t i = 0; i < PES_PER_MAP && code == VIX_OK; i++) {
             code = take_pe(d, table + (size_t)i * PE_SIZE, (uint64_t)map * PES_PER_MAP + i, s, err);
         }
+    }
+    return code;
+}
+
+/** The extents of a LUN as they are on all volumes seen: one after the other, from where the header says. */
+static VixError guess_pes(const struct device *d, struct segments *s, struct err *err)
+{
+    struct vmfs_segment all = {.lun = d->lun};
+    uint64_t end;
+
+    if (!checked_mul(d->first_pe, PE_BYTES, &all.off) ||
+        !checked_mul(d->last_pe - d->first_pe + 1, PE_BYTES, &all.len) || !checked_add(all.off, all.len, &end) ||
+        end > INT64_MAX || !checked_add(d->data_off, all.len, &end) || end > d->part_len) {
+        return vmfs_corrupt(err,
+                            "%s: extents %" PRIu64 " to %" PRIu64 " of the volume from %" PRIu64
+                            " on do not fit into a partition of %" PRIu64 " bytes",
+                            d->path, d->first_pe, d->last_pe, d->data_off, d->part_len);
+    }
+    all.lun_off = d->part_off + d->data_off;
+    return add_segment(s, &all, err);
+}
+
+/** From the table; where that cannot be read, as it must be. */
+static VixError collect_pes(struct vmfs *v, const struct device *d, struct segments *s, struct err *err)
+{
+    size_t before = s->count;
+    VixError code = read_pes(v, d, s, err);
+
+    if (code == VIX_E_FILE_ERROR) {
+        s->count = before;
+        v->info.guessed = true;
+        code = guess_pes(d, s, err);
     }
     return code;
 }

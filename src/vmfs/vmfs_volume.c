@@ -177,18 +177,21 @@ static VixError open_system(struct vmfs *v, enum vmfs_system which, struct err *
     return code;
 }
 
-/** Of VMFS 6 the header of the block bitmap is that of large blocks; a second one has the small ones. */
-static VixError read_small_blocks(struct vmfs *v, struct err *err)
+/** Of the block bitmap only the size of its clusters is needed, and only of VMFS 6: there the first header is that of
+ * large blocks, a second one has the small ones. All known volumes have it as a formula gives it. */
+static VixError open_block_bitmap(struct vmfs *v, struct err *err)
 {
     struct vmfs_resources small;
+    VixError code = open_system(v, VMFS_FBB, err);
     uint32_t at = v->resources[VMFS_FBB].child;
 
-    if (!v->v6 || at == 0) {
-        return VIX_OK;
+    if (code == VIX_OK && v->v6 && at != 0) {
+        code = vmfs_read_resources(v->system[VMFS_FBB], at, &small, err);
+        v->small_per_cluster = code == VIX_OK ? small.per_cluster : v->small_per_cluster;
     }
-    VixError code = vmfs_read_resources(v->system[VMFS_FBB], at, &small, err);
-    if (code == VIX_OK) {
-        v->small_per_cluster = small.per_cluster;
+    if (code == VIX_E_FILE_ERROR) {
+        v->info.guessed = v->info.guessed || v->v6;
+        return VIX_OK;
     }
     return code;
 }
@@ -204,14 +207,14 @@ static void try_pb2(struct vmfs *v)
 
 static VixError open_system_files(struct vmfs *v, struct err *err)
 {
-    static const enum vmfs_system needed[] = {VMFS_FDC, VMFS_FBB, VMFS_SBC, VMFS_PBC};
+    static const enum vmfs_system needed[] = {VMFS_FDC, VMFS_SBC, VMFS_PBC};
     VixError code = VIX_OK;
 
     for (size_t i = 0; i < sizeof needed / sizeof needed[0] && code == VIX_OK; i++) {
         code = open_system(v, needed[i], err);
     }
     if (code == VIX_OK) {
-        code = read_small_blocks(v, err);
+        code = open_block_bitmap(v, err);
     }
     if (code == VIX_OK) {
         try_pb2(v);

@@ -258,6 +258,43 @@ static void do_info(char **field)
     answer(code, line);
 }
 
+static const char *word(const char *text_or_null)
+{
+    return text_or_null != NULL ? text_or_null : "-";
+}
+
+/** facts: all that GetInfo and GetDetails tell but for the kinds of the links' files. */
+static void do_facts(char **field)
+{
+    VixDiskLibInfo *info = NULL;
+    VixDiskLibExt_Details *details = NULL;
+    char line[4096] = "";
+    VixError code = VixDiskLib_GetInfo(disk, &info);
+    size_t len = 0;
+
+    (void)field;
+    if (code == VIX_OK) {
+        code = VixDiskLibExt_GetDetails(disk, &details);
+    }
+    if (code == VIX_OK) {
+        len = (size_t)snprintf(
+            line, sizeof(line),
+            "capacity %llu bios %u/%u/%u chs %u/%u/%u adapter %d links %d parent %s uuid %s "
+            "sectors %u/%u; %s %llu %u%s",
+            (unsigned long long)info->capacity, info->biosGeo.cylinders, info->biosGeo.heads, info->biosGeo.sectors,
+            info->physGeo.cylinders, info->physGeo.heads, info->physGeo.sectors, (int)info->adapterType, info->numLinks,
+            word(info->parentFileNameHint), word(info->uuid), info->logicalSectorSize, info->physicalSectorSize,
+            details->format, (unsigned long long)details->capacity, details->numLinks, details->thin ? " thin" : "");
+    }
+    for (uint32 i = 0; code == VIX_OK && i < details->numLinks && len < sizeof(line) - 1200; i++) {
+        const VixDiskLibExt_Link *link = &details->links[i];
+        len += (size_t)snprintf(line + len, sizeof(line) - len, "; %s on %s", word(link->file), word(link->parentHint));
+    }
+    VixDiskLibExt_FreeDetails(details);
+    VixDiskLib_FreeInfo(info);
+    answer(code, line);
+}
+
 /** get KEY */
 static void do_get(char **field)
 {
@@ -479,6 +516,7 @@ static const struct {
     {"traffic", 0, do_traffic},   {"params", 0, do_params},
     {"sentence", 0, do_sentence}, {"snapshot", 2, do_snapshot},
     {"track", 0, do_track},       {"remove-snapshot", 1, do_remove_snapshot},
+    {"facts", 0, do_facts},
 };
 
 static void run(char *line)

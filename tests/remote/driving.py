@@ -88,14 +88,20 @@ class Driven:
     """A client of the library. with Driven(place) as client: client.do("open", DISK, 0)"""
     count = 0
 
-    def __init__(self, place, settings=""):
+    def __init__(self, place, settings="", faults=None):
+        """faults: rules of tests/remote/faults.c that hold from the start; None: never any."""
         self.place = place
         self.log = place.path("log-%d" % Driven.count)
+        self.rules = place.path("rules-%d" % Driven.count)
         Driven.count += 1
         config = place.write("config", settings)
         open(self.log, "w").close()
+        environment = dict(os.environ)
+        if faults is not None:
+            self.faults(*faults)
+            environment["DRIVEN_FAULTS"] = self.rules
         self.process = subprocess.Popen([build + "/tests/remote/driven", self.log, config], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, env=environment)
 
     def __enter__(self):
         return self
@@ -156,6 +162,19 @@ class Driven:
 
     def connect(self, **how):
         self.want(OK, *self.login(**how))
+
+    def faults(self, *rules):
+        """The rules of tests/remote/faults.c that hold from now on."""
+        self.place.write(self.rules + ".new", "".join(rule + "\n" for rule in rules))
+        os.rename(self.rules + ".new", self.rules)
+
+    def met(self, kind):
+        """Paths of what rules of a kind have met so far."""
+        try:
+            with open(self.rules + ".log") as file:
+                return [line.split()[1] for line in file if line.startswith(kind + " ")]
+        except FileNotFoundError:
+            return []
 
     def warnings(self):
         return [line for line in self.messages() if line.startswith("WARN ")]

@@ -3,6 +3,7 @@
 """Disks of a server that are attached to the machine that the library runs in: a folder is that machine's /sys and /dev,
 and a host of ours attaches and detaches. After each test the disk's file is there, and unchanged where it was only read;
 no call had a fileOperation; the machine's own disk was left alone."""
+import errno
 import glob
 import os
 import re
@@ -17,7 +18,7 @@ from driving import *
 from host_disks import string
 
 SIZE = 4 * MIB
-FAIL, OBJECT_IS_BUSY, LICENSE = 1, 5, 32
+FAIL, OBJECT_IS_BUSY, FILE_ERROR, LICENSE = 1, 5, 7, 32
 SINGLE_LINK = 1 << 1
 READ_MODE = "independent_nonpersistent"
 
@@ -46,8 +47,8 @@ class Here(Place):
     def records(self):
         return glob.glob(self.path("tmp/vixdisk-hotadd-*/disk-*"))
 
-    def client(self, settings=""):
-        return Driven(self, self.settings + settings)
+    def client(self, settings="", faults=None):
+        return Driven(self, self.settings + settings, faults)
 
     def source(self, name, value):
         self.host.objects["VirtualMachine", self.host.vm][name] = value
@@ -494,6 +495,47 @@ def wrong_devices(place):
     place.after()
 
 
+def failing_devices(place):
+    """One that may not be opened, or fails when it is read, written or flushed."""
+    file = os.path.basename(place.flat)
+    with place.client(faults=["open /dev/sdb 0 0 %d" % errno.EACCES]) as client:
+        client.connect(transports="hotadd:nbd")
+        assert client.want(OK, "open", DISK, READ_ONLY) == "nbd"
+        assert "Permission denied" in "\n".join(client.messages())
+        client.want(OK, "close")
+    place.nothing_left()
+    data = bytearray(place.data)
+    with place.client(faults=[]) as client:
+        attached(place, client, flags=0)
+        client.faults("read %s %d %d %d" % (file, MIB, MIB, errno.EIO))
+        client.refused(FILE_ERROR, "read", 2048, 8, sentence="cannot read .* Input/output error", begins="")
+        assert client.do("async", 0, SIZE // SECTOR, 100)[0] == FILE_ERROR
+        client.want(OK, "read", 0, 2048)
+        client.faults("write %s 0 %d %d" % (file, SIZE, errno.EIO))
+        piece = place.write("piece", os.urandom(8 * SECTOR))
+        client.refused(FILE_ERROR, "write", 16, 8, piece, sentence="cannot write .* Input/output error", begins="")
+        client.faults("sync %s 0 0 %d" % (file, errno.EIO))
+        client.want(OK, "write", 16, 8, piece)
+        data[16 * SECTOR:24 * SECTOR] = place.read("piece")
+        client.refused(FILE_ERROR, "flush", sentence="Input/output error", begins="")
+        client.refused(FILE_ERROR, "close", sentence="Input/output error", begins="")  # it is detached all the same
+    place.nothing_left()
+    place.after(bytes(data))
+
+
+def controllers(place):
+    """The source's controller does not matter, but for IDE: the disk gets one of ours."""
+    for kind in ("VirtualAHCIController", "VirtualNVMEController", "VirtualLsiLogicSASController"):
+        place.begin()
+        place.replace("config.hardware.device", "ParaVirtualSCSIController", kind)
+        with place.client() as client:
+            attached(place, client)
+            assert client.read_all(SIZE) == place.data
+            client.want(OK, "close")
+        place.nothing_left()
+        place.after()
+
+
 # ---- what stays behind ----
 
 def detach_fails(place):
@@ -696,6 +738,7 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("disks that are not attached", refusals), ("disks that are not written", write_refusals),
          ("units and controllers", units), ("a server that differs", servers_that_differ), ("faults of the server", faults),
          ("devices that are late, or tell no name", devices), ("devices that are not the disk", wrong_devices),
+         ("devices that fail", failing_devices), ("controllers of the source", controllers),
          ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),
          ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice)]

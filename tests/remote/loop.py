@@ -118,12 +118,47 @@ def paths_fail(place):
             client.connect(transports="san")
             san.want(client.want(OK, "open", DISK, READ_ONLY), "san")
             assert any("is /dev/sdc" in line for line in client.messages()), client.messages()
+            assert any("not by /dev/sdb: " in line for line in client.messages()), client.messages()
             assert client.read_all(SIZE) == lab.data()
             os.truncate(lab.volume.luns[0], 20 * MIB)  # and now the last one fails under an open disk
             client.refused(FILE_ERROR, "read", 0, 2048, sentence="Input/output error", begins="")
             client.want(OK, "close")
             client.refused(FILE_ERROR, "open", DISK, READ_ONLY, sentence="Input/output error")
     os.unlink(dead_file)
+
+
+def cached(place):
+    """Devices that take no unbuffered access: read through a page cache that was emptied first, with a warning; not
+    written."""
+    with Loops() as loops:
+        lab = lab_of(place, loops, 6, 2, SECTOR)
+        lab.machine(now=(san.CHILD, DISK))
+        rules = ["direct %s 0 0 22" % node for node in lab.nodes]
+        with lab.client(faults=rules) as client:
+            client.connect(transports="san")
+            san.want(client.want(OK, "open", DISK, READ_ONLY), "san")
+            san.want(sorted(client.met("BLKFLSBUF")), sorted(lab.nodes))
+            san.want([line for node in ("sdb", "sdc") for line in client.warnings()
+                      if "/dev/%s takes no unbuffered access" % node in line], client.warnings())
+            san.want(len(client.warnings()), 2)
+            assert client.read_all(SIZE) == lab.data()
+            assert client.read_all(SIZE, 7) == lab.data()
+            client.want(OK, "close")
+        # what is in the cache when a disk is opened is not read
+        lun, at, _ = lab.volume.where(lab.volume.files[san.FLAT].places[0])
+        with open(lab.nodes[lun], "rb") as device:
+            device.seek(at)
+            old = device.read(SECTOR)
+            with open(lab.volume.luns[lun], "r+b") as file:
+                os.pwrite(file.fileno(), b"new" + bytes(509), at)
+            device.seek(at)
+            with lab.client(faults=rules) as client:
+                client.connect(transports="san")
+                san.want(client.want(OK, "open", DISK, READ_ONLY), "san")
+                client.want(OK, "read", 0, 1, place.path("out"))
+                assert place.read("out") == b"new" + bytes(509) != old
+                client.want(OK, "close")
+        san.passed_over(lab, FILE_READ_ONLY, 0, faults=rules[:1], why="takes no unbuffered access")
 
 
 # ---- HotAdd ----
@@ -206,6 +241,8 @@ def main():
                       luns, sector)
         place.host.reset()
         tap.check("paths that fail", paths_fail, place)
+        place.host.reset()
+        tap.check("devices that take no unbuffered access", cached, place)
     with hotadd.Here() as place:
         tap.check("hotadd of a loop device: reads", attached, place, hotadd.reads)
         tap.check("hotadd of a loop device: writes", attached, place, hotadd.writes)

@@ -3,18 +3,18 @@
 """Disks by SAN with a lease, whose map is made from what the builder of the volume knows; and what is found on the LUNs
 compared with what the host gives over NFC."""
 import os
+import subprocess
 import sys
 import time
 
 import tap
 from driving import *
 from host_lease import Leases
-from san import (CHILD, INVALIDDISK, Lab, at_edge, descriptor, kinds, nothing_else_changed, opened, passed_over,
-                 want)
+from san import (CHAIN, CHILD, FLAT, INVALIDDISK, NEEDKEY, Chain, Lab, at_edge, descriptor, kinds,
+                 nothing_else_changed, opened, passed_over, want)
 from vmfs_image import FS_UUID_TEXT, bytes_of
 
 SIZE = 4 * MIB
-FLAT = "vm1/disk-flat.vmdk"
 CONNECTION_LOST = 36
 LEASE = "vixdisk.san.lease=1"
 ENDED = "lease of the disk has ended"
@@ -117,6 +117,67 @@ def lease_alone(place):
     passed_over(lab, NOT_SUPPORTED, settings=LEASE, why="zeroed in part")
 
 
+def flattened(lab, path):
+    """The map of a chain in sectors: what `vixdisk map` says of each file, put where the builder has put the file. What is
+    not of the top link may not be written."""
+    of = {}
+    told = subprocess.run([vixdisk, "map", path], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in told.splitlines()[1:]:
+        start, length, _, depth, offset, name = line.split(None, 5)
+        if offset == "-":
+            continue
+        f = lab.volume.files["vm1/" + os.path.basename(name)]
+        done = 0
+        while done < int(length):
+            at = int(offset) + done
+            take = min(int(length) - done, f.step - at % f.step)
+            lun, there, _ = lab.volume.where(f.places[at // f.step] + at % f.step)
+            of.setdefault(lab.names[lun], []).append(((int(start) + done) // SECTOR, take // SECTOR, there // SECTOR,
+                                                      "readOnly" if int(depth) else ""))
+            done += take
+    return [("Scsi", name, rows) for name, rows in of.items()]
+
+
+def chains(place):
+    """Flat, COWD and SE sparse links with a lease: by the volume, and where that is damaged by the lease's map."""
+    chain = Chain(place)
+    for version, luns in ((5, 1), (6, 2)):
+        lab = Lab(place, version, luns, chain.put)
+        lab.machine(CHAIN)
+        leases = Leases(place.host.fault, SECTOR)
+        place.host.leases = leases
+        for path, data in zip(CHAIN, chain.data):
+            name = os.path.basename(path.split(" ")[1])
+            leases.maps[path] = flattened(lab, place.path("chain/" + name))
+            leases.sizes[path] = SIZE // SECTOR
+            place.write("store/vm1/" + name.replace(".vmdk", "-flat.vmdk"), data)
+        for how in ("by the volume and a lease", "by the lease"):
+            for path, data in zip(CHAIN, chain.data):
+                with lab.client(LEASE) as client:
+                    client.connect(transports="san")
+                    want(client.want(OK, "open", path, READ_ONLY), "san")
+                    assert client.read_all(SIZE) == data, (how, path)
+                    assert client.read_all(SIZE, 7) == data, (how, path)
+                    has(client, ", %s, for reading" % how)
+                    text = client.want(OK, "facts")
+                    assert " links %d " % len(CHAIN[CHAIN.index(path):]) in text, text
+                    assert path == DISK or " parent %s " % CHAIN[CHAIN.index(path) + 1] in text, text
+                    client.want(FILE_READ_ONLY, "write", 0, 1, place.flat)
+                    client.want(OK, "close")
+            want(leases.held, {})
+            want(len(calls(leases, "ReleaseLease")), len(calls(leases, "AcquireLeaseExt")))
+            damaged(lab)
+
+
+def encrypted(place):
+    """What a lease leads to is what the volume has: nothing that can be read."""
+    lab = Lab(place, fill=lambda v: (v.resident("vm1/disk.vmdk", descriptor("disk-flat.vmdk", hint='encryptionKeys="x"')),
+                                     v.blocks(FLAT, SIZE, kinds(4))))
+    leases = leased(lab)
+    passed_over(lab, NEEDKEY, settings=LEASE, why="the disk is encrypted")
+    want(leases.held, {})
+
+
 def off_by_default(place):
     lab = Lab(place, fill=mixed)
     leases = leased(lab)
@@ -189,6 +250,8 @@ def unusable(place):
         bad("is not known", mapping(kind="Vmfs", element="52112c2e-60f5b79e-1b9c-000c29aabbcd"))
         bad("neither a LUN nor a volume", mapping(kind="Nas"))
         bad("neither a LUN nor a volume", mapping(element=""))
+        bad("too many LUNs", lambda leases: leases.maps.update({DISK: [("Scsi", "naa.%d" % n, [(0, 1, n, "")]) for n in
+                                                                      range(257)]}))
         bad("of LUN naa", mapping(of=[(0, 1, 1 << 30, "")]))
         bad("of LUN naa", mapping(of=[(0, 1, (1 << 44) - 1, "")]))
         bad("not of a disk of", mapping(of=[(0, 1, 1 << 60, "")]))
@@ -427,7 +490,8 @@ def not_comparable(place):
     want(opened(lab, settings=LEASE, transports="san"), NOT_SUPPORTED)
 
 
-TESTS = [("a lease where the volume does not tell all", lease_alone), ("no lease unless it is asked for", off_by_default),
+TESTS = [("a lease where the volume does not tell all", lease_alone), ("chains of links with a lease", chains),
+         ("an encrypted disk with a lease", encrypted), ("no lease unless it is asked for", off_by_default),
          ("units, names, parts of a map", spellings), ("maps that are none", unusable), ("faults of leases", faults),
          ("lease, volume and host that do not agree", disagree), ("a lease is renewed", renewed),
          ("a lease is had again", had_again), ("a lease is lost", lost), ("writes that are refused", writes_refused),
