@@ -16,7 +16,8 @@
 uint64_t sparse_canonical_directory(const struct sparse_check *s, enum table_copy copy)
 {
     const struct sparse_header *h = &s->h;
-    uint64_t first = h->descriptor_sector != 0 ? h->descriptor_sector + h->descriptor_sectors : 1;
+    bool aside = h->descriptor_sector >= h->overhead_sectors; /* its replacement was cut short: it belongs in front */
+    uint64_t first = h->descriptor_sector != 0 ? (aside ? 1 : h->descriptor_sector) + h->descriptor_sectors : 1;
 
     return copy == REDUNDANT || s->copies == 1 ? first : first + h->gd_sectors + h->gt_count * h->gt_sectors;
 }

@@ -13,7 +13,7 @@
 #include "ops/check_sparse_int.h"
 
 #define CHUNK_BYTES (UINT64_C(1) << 20) /* of tables, of each copy */
-#define LONE_MAX (UINT64_C(1) << 20)
+#define LONE_MAX (UINT64_C(1) << 20)    /* limit: entries in one copy only that a check looks into */
 
 /** Looks at an entry of which at least one copy is not 0. */
 typedef void visit_func(struct sparse_check *s, uint64_t grain, uint32_t primary, uint32_t copy);
@@ -287,9 +287,12 @@ static void take_lone(struct sparse_check *s)
     }
 }
 
-/** Tables that lie among the grains. */
+/** Tables that lie among the grains, and a descriptor. */
 static void take_tables(struct sparse_check *s)
 {
+    if (s->h.descriptor_sector >= s->h.overhead_sectors && s->h.descriptor_sector != 0) {
+        check_map_take(&s->map, s->h.descriptor_sector, s->h.descriptor_sectors);
+    }
     for (size_t i = 0; i < s->piece_count; i++) {
         if (s->pieces[i].sector + s->h.gt_sectors > s->h.overhead_sectors) {
             check_map_take(&s->map, s->pieces[i].sector, s->h.gt_sectors);

@@ -3,7 +3,6 @@
  * the other files first get second names, then the new descriptor appears, then the old descriptor goes, then the old
  * names. Where a file system has no second names (FAT) the files are renamed one by one; a crash within that moment
  * leaves the descriptor pointing at old names. No state; one operation per link at a time. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,19 +312,21 @@ static VixError write_embedded(struct move_plan *p, bool must, struct err *err)
     if (code != VIX_OK) {
         return code;
     }
-    if (len >= lf->desc_max) {
-        return must ? err_set(err, VIX_E_DISK_INVAL,
-                              "%s: the changed descriptor has %zu bytes, its place in the file has %" PRIu64, lf->path,
-                              len, lf->desc_max)
-                    : VIX_OK;
-    }
-    struct descriptor_area area = {.off = lf->desc_off, .max = lf->desc_max};
     code = p->fs->ops->open(p->fs, lf->path, STORE_WRITE | STORE_LOCK, &s, err);
     if (code != VIX_OK) {
         return code;
     }
-    code = descriptor_area_save(s, NULL, &area, text, len, err);
+    struct descriptor_area area = {.off = lf->desc_off, .max = lf->desc_max};
+    struct err why;
+    err_init(&why);
+    code = descriptor_area_save(s, NULL, text, len, &area, &why);
     store_close(s);
+    if (code == VIX_E_DISK_INVAL && !must) {
+        return VIX_OK;
+    }
+    if (code != VIX_OK && err != NULL) {
+        *err = why;
+    }
     return code;
 }
 

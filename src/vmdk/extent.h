@@ -34,7 +34,7 @@ struct extent_run {
 #define EXTENT_MAP_HOLES (1u << 1)      /* ask the file system for holes of raw data (RUN_ZERO); costs system calls */
 #define EXTENT_MAP_FLAT_HOLES (1u << 2) /* the same, but not within grains: a grain that is there is data */
 
-#define EXTENT_UNITS_MAX 8192u
+#define EXTENT_UNITS_MAX 8192u /* own: of one call */
 
 /** Where an address space holds data, from a sector on: neighbouring units of one length, a bit for each. A unit
  * without data is zeros, or not there. */
@@ -143,7 +143,12 @@ VixError extent_stream_record_bytes(const struct extent *x, uint64_t file_off, u
 /** Whether it is a hosted sparse extent (extent_sparse_open). */
 bool extent_is_sparse(const struct extent *x);
 
-/** Makes the header of an open hosted sparse extent name another place of its descriptor, and flushes. Any thread. */
+/** Keeps a hosted sparse extent that is open for writing from taking new space in its file, until the release: whoever
+ * needs some waits. Overwriting and reading go on. Any thread, the same for both. */
+void extent_sparse_hold(struct extent *x);
+void extent_sparse_release(struct extent *x);
+
+/** Makes the header of an extent that is held name another place of its descriptor, and flushes. */
 VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err);
 
 /* One maker per type that can be created: fills an empty, new file (length 0) so that it opens as an empty extent. */
@@ -167,6 +172,6 @@ uint64_t extent_sparse_full_size(uint64_t nsectors, bool embedded_descriptor);
 /** The length in bytes of an empty one (the sector of the first grain). */
 uint64_t extent_sparse_empty_size(uint64_t nsectors, bool embedded_descriptor);
 
-#define SPARSE_EXTENT_MAX_SECTORS UINT64_C(4294441984) /* all grains addressable by 32-bit sector numbers */
+#define SPARSE_EXTENT_MAX_SECTORS UINT64_C(4294441984) /* limit: sectors of a sparse extent that is made */
 
 #endif

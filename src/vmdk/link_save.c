@@ -16,7 +16,7 @@
 #include "vmdk/link.h"
 
 #define CID_DIGITS 8u
-#define TEMP_NAME_TRIES 8
+#define TEMP_NAME_TRIES 8 /* own: of random names */
 
 /* ---- the whole descriptor ---- */
 
@@ -30,7 +30,7 @@ static VixError save_embedded(struct link *l, const char *text, size_t len, stru
             x = l->extents[i].x;
         }
     }
-    VixError code = descriptor_area_save(l->store, x, &area, text, len, err);
+    VixError code = descriptor_area_save(l->store, x, text, len, &area, err);
     l->desc_off = area.off;
     l->desc_max = area.max;
     return code;

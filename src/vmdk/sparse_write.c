@@ -18,11 +18,19 @@ VixError sparse_write_unclean_locked(struct grain_extent *g, bool unclean, struc
     return e == VIX_OK ? store->ops->flush(store, err) : e;
 }
 
+void extent_sparse_hold(struct extent *x)
+{
+    (void)pthread_mutex_lock(&grain_extent_of(x)->lock);
+}
+
+void extent_sparse_release(struct extent *x)
+{
+    (void)pthread_mutex_unlock(&grain_extent_of(x)->lock);
+}
+
 VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err)
 {
-    struct grain_extent *g = grain_extent_of(x);
-    struct sparse_extent *s = sparse_of(g);
-    SCOPED_LOCK(&g->lock);
+    struct sparse_extent *s = sparse_of(grain_extent_of(x));
 
     sparse_header_set_descriptor(s->header_sector, sector, nsectors);
     VixError e = store_write(x->store, s->header_sector, SECTOR_SIZE, 0, err);

@@ -51,8 +51,18 @@ static void *write_own_sectors(void *arg)
     return NULL;
 }
 
+/** Text of a length; the descriptor grows and shrinks with it, and moves about in the file while grains are added. */
+static const char *text_of(char buf[4000], size_t len)
+{
+    memset(buf, 'x', len);
+    buf[len] = '\0';
+    return buf;
+}
+
 static void *look(void *arg)
 {
+    char text[4000];
+
     (void)arg;
     (void)pthread_barrier_wait(&start);
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -60,7 +70,7 @@ static void *look(void *arg)
         char *value = NULL;
         if (chain_meta_get(disk, "adapterType", &value, NULL) != VIX_OK || strcmp(value, "lsilogic") != 0 ||
             chain_map(disk, i, CAPACITY - i, 0, &run, NULL) != VIX_OK || run.nsectors == 0 ||
-            (i % 10 == 0 && chain_meta_set(disk, "comment", "x", NULL) != VIX_OK) ||
+            (i % 5 == 0 && chain_meta_set(disk, "comment", text_of(text, i * 8 + 1), NULL) != VIX_OK) ||
             (i % 40 == 0 && chain_flush(disk, NULL) != VIX_OK)) {
             free(value);
             return failed_look;
@@ -114,12 +124,21 @@ static void threads_share_a_chain(void **state)
         make(fs, "kid.vmdk", types[i], "base.vmdk", CID_FRESH);
         assert_int_equal(chain_open(fs, "kid.vmdk", CHAIN_WRITE, NULL, &disk, NULL), VIX_OK);
         uint32_t before = disk->links[0]->desc->cid;
+        char text[4000];
+        assert_int_equal(chain_meta_set(disk, "first", text_of(text, 3900), NULL), VIX_OK);
+        assert_int_equal(chain_meta_set(disk, "second", text_of(text, 1500), NULL), VIX_OK);
         run_threads();
         uint32_t after = disk->links[0]->desc->cid;
         assert_int_not_equal(before, after);
         assert_int_equal(chain_close(disk, NULL), VIX_OK);
         assert_int_equal(chain_open(fs, "kid.vmdk", CHAIN_READ, NULL, &disk, NULL), VIX_OK);
         assert_int_equal(disk->links[0]->desc->cid, after);
+        char *value = NULL;
+        assert_int_equal(chain_meta_get(disk, "comment", &value, NULL), VIX_OK);
+        assert_int_equal(strlen(value), (ROUNDS - 5) * 8 + 1);
+        free(value);
+        assert_int_equal(chain_close(disk, NULL), VIX_OK);
+        assert_int_equal(chain_open(fs, "kid.vmdk", CHAIN_WRITE, NULL, &disk, NULL), VIX_OK);
         assert_int_equal(chain_close(disk, NULL), VIX_OK);
         store_fs_mem_free(fs);
     }

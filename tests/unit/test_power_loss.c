@@ -350,6 +350,114 @@ static bool metadata_is_good(struct store_fs *fs, size_t n, bool done)
     return disk_close(d, &err) == VIX_OK && good && holds(fs, "/a/d.vmdk") && descriptor_is_in_its_place(fs);
 }
 
+/* ---- a descriptor that is too long for half of its place ---- */
+
+#define PADS 4u
+
+/** How long the values of "test.pad0" to "test.pad3" are, state by state. In the second, third and last state the text
+ * does not fit into half of its place. */
+static const unsigned pad_lens[][PADS] = {
+    {1300, 1300, 1300, 0}, {1300, 1300, 1300, 1400}, {1500, 1300, 1300, 1400},
+    {1500, 1300, 1300, 9}, {1200, 1300, 1300, 9},    {2000, 1300, 1300, 9},
+};
+#define PAD_STATES (sizeof pad_lens / sizeof pad_lens[0])
+
+static void set_pads(struct disk *d, const unsigned *old, const unsigned *new)
+{
+    char key[] = "test.pad0", value[2048];
+
+    for (unsigned i = 0; i < PADS; i++) {
+        if (new[i] > 0 && (old == NULL || old[i] != new[i])) {
+            memset(value, 'a' + (int)i, new[i]);
+            value[new[i]] = '\0';
+            key[8] = (char)('0' + i);
+            assert_int_equal(d->ops->meta_set(d, key, value, &err), VIX_OK);
+        }
+    }
+}
+
+/** The number of the state that a disk is in; PAD_STATES: none. */
+static size_t state_of_pads(struct disk *d)
+{
+    size_t state = 0;
+
+    for (bool same = false; state < PAD_STATES; state++) {
+        same = true;
+        for (unsigned i = 0; same && i < PADS; i++) {
+            char key[] = "test.pad0", *value = NULL;
+            key[8] = (char)('0' + i);
+            bool there = d->ops->meta_get(d, key, &value, &err) == VIX_OK;
+            size_t len = there ? strlen(value) : 0;
+            same = len == pad_lens[state][i] && (!there || strspn(value, (char[]){(char)('a' + (int)i), '\0'}) == len);
+            free(value);
+        }
+        if (same) {
+            break;
+        }
+    }
+    return state;
+}
+
+static struct store_fs *with_pads(const struct kind *kind)
+{
+    bool stream = kind->type == VIXDISKLIB_DISK_STREAM_OPTIMIZED;
+    struct store_fs *fs = with_disk(kind, !stream);
+    struct disk *d = NULL;
+
+    assert_int_equal(disk_open_local(fs, "/a/d.vmdk", 0, NULL, &d, &err), VIX_OK);
+    if (stream) {
+        write_stamps(d, 0, CAPACITY, 1);
+    }
+    set_pads(d, NULL, pad_lens[0]);
+    assert_int_equal(disk_close(d, &err), VIX_OK);
+    return fs;
+}
+
+static void change_pads(struct store_fs *fs, struct store_fs *fault)
+{
+    struct disk *d = NULL;
+
+    assert_true(read_all(fs, "/a/d.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, want));
+    assert_int_equal(disk_open_local(fault, "/a/d.vmdk", 0, NULL, &d, &err), VIX_OK);
+    for (size_t i = 1; i < PAD_STATES; i++) {
+        set_pads(d, pad_lens[i - 1], pad_lens[i]);
+    }
+    assert_int_equal(disk_close(d, &err), VIX_OK);
+}
+
+/** After every other crash the disk is written to before its descriptor changes again: new grains come behind whatever
+ * was left at the end of the file. */
+static bool pads_are_good(struct store_fs *fs, size_t n, bool done)
+{
+    struct check_summary sum;
+    struct disk *d = NULL;
+    bool writes;
+
+    if (!holds(fs, "/a/d.vmdk") || ops_check(fs, "/a/d.vmdk", CHECK_CHAIN, NULL, NULL, &sum, &err) != VIX_OK ||
+        disk_open_local(fs, "/a/d.vmdk", 0, NULL, &d, &err) != VIX_OK) {
+        return false;
+    }
+    size_t state = state_of_pads(d);
+    bool good = done ? state == PAD_STATES - 1 : state < PAD_STATES;
+    writes = n % 2 == 0 && !disk_local_chain(d)->links[0]->extents[0].x->ordered;
+    if (writes) {
+        write_stamps(d, 0, CAPACITY, 4);
+    }
+    good = good && d->ops->meta_set(d, "test.pad0", "short", &err) == VIX_OK &&
+           d->ops->meta_set(d, "test.pad9", "new", &err) == VIX_OK;
+    good = disk_close(d, &err) == VIX_OK && good && descriptor_is_in_its_place(fs) &&
+           ops_check(fs, "/a/d.vmdk", CHECK_CHAIN, NULL, NULL, &sum, &err) == VIX_OK;
+    if (writes) {
+        static uint8_t buf[CAPACITY * SECTOR_SIZE];
+        good = good && read_all(fs, "/a/d.vmdk", VIXDISKLIB_FLAG_OPEN_READ_ONLY, buf);
+        for (uint64_t s = 0; good && s < CAPACITY; s++) {
+            good = number_of(buf + s * SECTOR_SIZE, s) == 4;
+        }
+        return good;
+    }
+    return good && holds(fs, "/a/d.vmdk");
+}
+
 /* ---- every place, every way ---- */
 
 static void everywhere(const char *name, struct store_fs *start, void (*run)(struct store_fs *, struct store_fs *),
@@ -426,12 +534,25 @@ static void while_metadata_is_set(void **state)
     print_message("%lu crash states\n", states);
 }
 
+static void while_a_long_descriptor_is_changed(void **state)
+{
+    static const struct kind stream = {"streamOptimized", VIXDISKLIB_DISK_STREAM_OPTIMIZED, VIXDISKLIB_DISK_UNKNOWN};
+
+    (void)state;
+    states = 0;
+    everywhere(kinds[0].name, with_pads(&kinds[0]), change_pads, pads_are_good);
+    everywhere(kinds[6].name, with_pads(&kinds[6]), change_pads, pads_are_good);
+    everywhere(stream.name, with_pads(&stream), change_pads, pads_are_good);
+    print_message("%lu crash states\n", states);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(while_it_is_written),
         cmocka_unit_test(while_it_is_cloned),
         cmocka_unit_test(while_metadata_is_set),
+        cmocka_unit_test(while_a_long_descriptor_is_changed),
     };
     const char *asked = getenv("VIXDISK_CRASH_SEEDS");
 
