@@ -84,19 +84,12 @@ static VixError load_descriptor(struct link_files *lf, struct store *s, bool *re
 
 /* ---- names ---- */
 
-/** Whether a name stays within the folder that it is relative to. */
-static bool is_inside(const char *name)
+bool link_files_is_beside(const char *name)
 {
-    if (name[0] == '/') {
-        return false;
+    while (name[0] == '.' && name[1] == '/') {
+        name += 2;
     }
-    for (const char *p = name; p != NULL; p = strchr(p, '/')) {
-        p += *p == '/';
-        if (p[0] == '.' && p[1] == '.' && (p[2] == '/' || p[2] == '\0')) {
-            return false;
-        }
-    }
-    return true;
+    return strchr(name, '/') == NULL;
 }
 
 /** The file of a name: decoded by the descriptor's encoding; where there is none such, by its bytes. */
@@ -109,13 +102,13 @@ static VixError path_of_name(struct store_fs *fs, struct link_files *lf, const c
     if (plain == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    lf->outside = lf->outside || !is_inside(name);
+    lf->outside = lf->outside || !link_files_is_beside(name);
     if (descriptor_name_to_utf8(lf->desc, name, &utf8, NULL) == VIX_OK && strcmp(utf8, name) != 0) {
         CLEANUP_FREE char *decoded = store_path_beside(lf->path, utf8, err);
         if (decoded == NULL) {
             return VIX_E_OUT_OF_MEMORY;
         }
-        lf->outside = lf->outside || !is_inside(utf8);
+        lf->outside = lf->outside || !link_files_is_beside(utf8);
         if (fs->ops->exists(fs, decoded) || !fs->ops->exists(fs, plain)) {
             *ret_path = TAKE_PTR(decoded);
             return VIX_OK;

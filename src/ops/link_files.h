@@ -19,12 +19,17 @@ struct link_files {
     uint32_t mode;               /* permission bits of the descriptor's file */
     char **extents; /* a path for each extent line; NULL: no file, a device, or the descriptor's own file */
     char *track;    /* path of the change-tracking file, or NULL */
-    bool outside;   /* some name leads out of the descriptor's folder */
+    bool outside;   /* some name is not that of a file in the descriptor's own folder */
 };
 
 /** Reads the descriptor. VIX_E_FILE_NOT_FOUND; VIX_E_DISK_INVALIDDISK if the file is none; codes of the parsers. */
 VixError link_files_load(struct store_fs *fs, const char *path, struct link_files *ret_lf, struct err *err);
 void link_files_done(struct link_files *lf);
+
+/** Whether a name in a descriptor is that of a file beside it. What has a folder in it may lead anywhere: upwards, or
+ * over a symbolic link, which may come at any time. Such files are not removed or moved unless the configuration allows
+ * it. */
+bool link_files_is_beside(const char *name);
 
 /** Whether one of its files is open for writing somewhere: VIX_E_FILE_ALREADY_LOCKED. Files that are missing or are no
  * regular files do not matter. */

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/config.h"
 #include "base/text.h"
 #include "ops/link_files.h"
 #include "vmdk/create.h"
@@ -110,7 +111,7 @@ static VixError plan_file(struct move_plan *p, size_t index, const char *from, s
 {
     struct move *m = &p->moves[index];
 
-    if (from == NULL || from[0] == '\0') {
+    if (from[0] == '\0') {
         return VIX_OK;
     }
     const struct move *earlier = same_file(p, from, index);
@@ -155,6 +156,21 @@ static VixError plan_parent(struct move_plan *p, struct err *err)
     return code == VIX_OK ? descriptor_set_parent(d, name, d->parent_cid, err) : code;
 }
 
+static VixError check_movable(const struct move_plan *p, const char *from, struct err *err)
+{
+    const char *path = p->lf->path;
+    size_t folder = (size_t)(store_path_base(path) - path);
+
+    if ((strncmp(from, path, folder) == 0 && link_files_is_beside(from + folder)) ||
+        config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
+        return VIX_OK;
+    }
+    return err_set(err, VIX_E_FILE_ACCESS_ERROR,
+                   "%s: names %s, which is not in its own folder; such files are moved only where the configuration "
+                   "sets %s",
+                   path, from, CONFIG_ALLOW_OUTSIDE_PATHS);
+}
+
 static VixError make_plan(struct move_plan *p, struct err *err)
 {
     struct link_files *lf = p->lf;
@@ -166,9 +182,14 @@ static VixError make_plan(struct move_plan *p, struct err *err)
     }
     VixError code = plan_parent(p, err);
     for (size_t i = 0; i < p->count && code == VIX_OK; i++) {
-        const char *from = i < lf->desc->extent_count ? lf->extents[i] : lf->track;
-        bool kept = i < lf->desc->extent_count && from != NULL && lf->desc->extents[i].name[0] == '/';
-        if (!kept) {
+        bool is_extent = i < lf->desc->extent_count;
+        const char *from = is_extent ? lf->extents[i] : lf->track;
+        const char *name = is_extent ? lf->desc->extents[i].name : lf->desc->change_track_path;
+        if (from == NULL || name[0] == '/') {
+            continue; /* no file, or one that stays where it is */
+        }
+        code = check_movable(p, from, err);
+        if (code == VIX_OK) {
             code = plan_file(p, i, from, err);
         }
     }

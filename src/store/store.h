@@ -102,6 +102,10 @@ struct store_fs_ops {
                        struct err *err);
     /** The absolute path without symbolic links of an existing file; freed by the caller. */
     VixError (*resolve)(struct store_fs *fs, const char *path, char **ret_path, struct err *err);
+    /** Whether the file that was opened is the one at a path of resolve, which no symbolic link leads to: between that
+     * look and the opening somebody may have put a link in its place. @dev, @ino of the open store.
+     * VIX_E_FILE_ACCESS_ERROR if it is another one. */
+    VixError (*check_place)(struct store_fs *fs, const char *real_path, uint64_t dev, uint64_t ino, struct err *err);
     /** Tells the names of the files in the folder of path, without the folder, in no order; a failure of found ends it.
      */
     VixError (*list)(struct store_fs *fs, const char *path,
@@ -153,6 +157,10 @@ static inline VixError store_writev(struct store *s, const struct iovec *iov, in
 {
     return s->ops->writev(s, iov, iovcnt, off, err);
 }
+
+/** check_place of file systems in which no link is followed: all is well. */
+VixError store_fs_without_links(struct store_fs *fs, const char *real_path, uint64_t dev, uint64_t ino,
+                                struct err *err);
 
 /** Closes a store; NULL is harmless. */
 static inline void store_close(struct store *s)

@@ -17,9 +17,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define BOUNCE_MAX ((uint64_t)1024 * 1024)
-#define ALIGN_MAX 65536u
-#define ALIGN_GUESS 4096u /* good for every device of today, where nothing tells */
+#define BOUNCE_MAX ((uint64_t)1024 * 1024) /* own: bytes of a bounce buffer */
+#define ALIGN_MAX 65536u                   /* limit: bytes of the alignment that a device asks for */
+#define ALIGN_GUESS 4096u                  /* good for every device of today, where nothing tells */
 
 /* ---- what the file asks for ---- */
 

@@ -500,6 +500,14 @@ static VixError fault_resolve(struct store_fs *fs, const char *path, char **ret_
     return code == VIX_OK ? f->inner->ops->resolve(f->inner, path, ret_path, err) : code;
 }
 
+static VixError fault_check_place(struct store_fs *fs, const char *real_path, uint64_t dev, uint64_t ino,
+                                  struct err *err)
+{
+    struct fault_fs *f = fault_of(fs);
+    VixError code = pass(f, FAULT_RESOLVE, real_path, err);
+    return code == VIX_OK ? f->inner->ops->check_place(f->inner, real_path, dev, ino, err) : code;
+}
+
 static VixError fault_list(struct store_fs *fs, const char *path,
                            VixError (*found)(void *ctx, const char *name, struct err *err), void *ctx, struct err *err)
 {
@@ -524,6 +532,7 @@ static const struct store_fs_ops fault_fs_ops = {
     .sync_folder = fault_sync_folder,
     .statfs = fault_statfs,
     .resolve = fault_resolve,
+    .check_place = fault_check_place,
     .list = fault_list,
     .exists = fault_exists,
 };

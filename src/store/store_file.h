@@ -37,6 +37,9 @@ void file_place_done(struct file_place *at);
 
 extern const struct store_fs_ops store_local_ops;
 
+/** The place of a path below an open folder: no link on the way is followed, ".." does not lead out. */
+VixError file_place_below(int root, const char *path, struct file_place *ret_at, struct err *err);
+
 /** The place of a path of store_fs_rooted_new. */
 VixError rooted_place(struct store_fs *fs, const char *path, struct file_place *ret_at, struct err *err);
 

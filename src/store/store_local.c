@@ -393,6 +393,31 @@ static VixError local_resolve(struct store_fs *fs, const char *path, char **ret_
     return VIX_OK;
 }
 
+static VixError local_check_place(struct store_fs *fs, const char *real_path, uint64_t dev, uint64_t ino,
+                                  struct err *err)
+{
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
+    struct stat st;
+
+    if (fs != store_fs_local()) {
+        return VIX_OK; /* was opened without following links */
+    }
+    CLEANUP_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0) {
+        return err_set_errno(err, errno, "/: cannot open the folder");
+    }
+    VixError code = file_place_below(root, real_path, &at, err);
+    if (code == VIX_OK && fstatat(at.folder, at.name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        code = err_set_errno(err, errno, "%s: cannot find", real_path);
+    }
+    if (code == VIX_OK && (st.st_dev != dev || st.st_ino != ino)) {
+        code =
+            err_set(err, VIX_E_FILE_ACCESS_ERROR,
+                    "%s: the file that was opened is another one: something was put in its place meanwhile", real_path);
+    }
+    return code;
+}
+
 const struct store_fs_ops store_local_ops = {
     .open = local_open,
     .create = local_create,
@@ -403,6 +428,7 @@ const struct store_fs_ops store_local_ops = {
     .sync_folder = local_sync_folder,
     .statfs = local_statfs,
     .resolve = local_resolve,
+    .check_place = local_check_place,
     .list = local_list,
     .exists = local_exists,
 };

@@ -351,6 +351,7 @@ static const struct store_fs_ops mem_fs_ops = {
     .sync_folder = mem_sync_folder,
     .statfs = mem_statfs,
     .resolve = mem_resolve,
+    .check_place = store_fs_without_links,
     .list = mem_list,
     .exists = mem_exists,
 };

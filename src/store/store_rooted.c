@@ -85,7 +85,11 @@ static VixError step_into(int *folder, const char *name, const char *path, struc
 
 VixError rooted_place(struct store_fs *fs, const char *path, struct file_place *ret_at, struct err *err)
 {
-    struct rooted_fs *r = (struct rooted_fs *)fs;
+    return file_place_below(((struct rooted_fs *)fs)->root, path, ret_at, err);
+}
+
+VixError file_place_below(int root, const char *path, struct file_place *ret_at, struct err *err)
+{
     char *text = NULL;
     VixError code = plain_form(path, &text, err);
 
@@ -93,7 +97,7 @@ VixError rooted_place(struct store_fs *fs, const char *path, struct file_place *
         return code;
     }
     CLEANUP_FREE char *plain = text;
-    CLEANUP_CLOSE int folder = fcntl(r->root, F_DUPFD_CLOEXEC, 0);
+    CLEANUP_CLOSE int folder = fcntl(root, F_DUPFD_CLOEXEC, 0);
     if (folder < 0) {
         return err_set_errno(err, errno, "%s: cannot open its folder", path);
     }

@@ -90,8 +90,10 @@ static VixError add_link(struct chain *c, struct link *l, struct err *err)
     return VIX_OK;
 }
 
-/** Opens the parent at path and appends it. What is missing below a parent is the parent's fault too. */
-static VixError open_parent(struct chain *c, const struct link *child, const char *path, struct err *err)
+/** Opens the parent at path, which was looked at, and appends it. What is missing below a parent is the parent's fault
+ * too. */
+static VixError open_parent(struct chain *c, const struct link *child, const char *path, const struct link_peek *peek,
+                            struct err *err)
 {
     uint32_t flags = c->flags & ~(CHAIN_WRITE | CHAIN_DROP_TRACKING | CHAIN_KEEP_CID);
     struct link *parent = NULL;
@@ -104,7 +106,13 @@ static VixError open_parent(struct chain *c, const struct link *child, const cha
         }
         return code == VIX_E_FILE_NOT_FOUND ? VIX_E_DISK_OPENPARENT : code;
     }
-    code = check_cid(child, parent->path, parent->desc->cid, err);
+    if (parent->store->dev != peek->dev || parent->store->ino != peek->ino) {
+        code = err_set(err, VIX_E_FILE_ACCESS_ERROR, "%s: its parent %s was replaced while it was opened", child->path,
+                       path);
+    }
+    if (code == VIX_OK) {
+        code = check_cid(child, parent->path, parent->desc->cid, err);
+    }
     if (code == VIX_OK) {
         code = check_capacity(child, parent->path, parent->capacity, err);
     }
@@ -140,7 +148,7 @@ static VixError descend(struct chain *c, struct err *err)
         return err_set(err, VIX_E_DISK_INVALIDCHAIN, "%s: its parent %s is a link of the same chain already: a circle",
                        child->path, path);
     }
-    return open_parent(c, child, path, err);
+    return open_parent(c, child, path, &peek, err);
 }
 
 static VixError open_links(struct chain *c, struct store_fs *fs, const char *path, const struct chain_tuning *tuning,

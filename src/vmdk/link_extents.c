@@ -81,7 +81,10 @@ static VixError open_file(const struct opening *o, const char *path, struct err 
         return code;
     }
     o->e->owns_store = true;
-    return check_not_descriptor(o, o->e->store->dev, o->e->store->ino, err);
+    if ((l->flags & CHAIN_OUTSIDE_OK) == 0) {
+        code = l->fs->ops->check_place(l->fs, o->e->real_path, o->e->store->dev, o->e->store->ino, err);
+    }
+    return code == VIX_OK ? check_not_descriptor(o, o->e->store->dev, o->e->store->ino, err) : code;
 }
 
 static VixError find_and_open_file(const struct opening *o, struct err *err)

@@ -137,6 +137,9 @@ static bool try_parent(struct parent_search *s, const char *name)
     if (code == VIX_OK) {
         code = link_peek(s->l->fs, path, &peek, &failure);
     }
+    if (code == VIX_OK && !outside_ok) {
+        code = s->l->fs->ops->check_place(s->l->fs, real, peek.dev, peek.ino, &failure);
+    }
     if (code == VIX_OK && peek.cid != s->l->desc->parent_cid) {
         code = mismatch(s, path, &peek, &failure);
     }

@@ -337,6 +337,7 @@ static const struct store_fs_ops vmfs_fs_ops = {
     .sync_folder = fs_sync_folder,
     .statfs = fs_statfs,
     .resolve = fs_resolve,
+    .check_place = store_fs_without_links,
     .list = fs_list,
     .exists = fs_exists,
 };

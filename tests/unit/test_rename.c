@@ -198,11 +198,26 @@ static void names_that_lead_elsewhere(void **state)
     put_text("/d/a.vmdk", HEAD "RW 8 FLAT \"/etc/secret\" 0\n");
     put_text("/d/b.vmdk", HEAD "RW 8 FLAT \"../etc/secret\" 0\n");
     put_text("/d/c.vmdk", HEAD "RW 8 FLAT \"x/../../etc/secret\" 0\n");
-    assert_int_equal(ops_unlink(fs, "/d/a.vmdk", &err), VIX_E_FILE_ACCESS_ERROR);
-    assert_non_null(strstr(err.text, CONFIG_ALLOW_OUTSIDE_PATHS));
-    assert_int_equal(ops_unlink(fs, "/d/b.vmdk", &err), VIX_E_FILE_ACCESS_ERROR);
-    assert_int_equal(ops_unlink(fs, "/d/c.vmdk", &err), VIX_E_FILE_ACCESS_ERROR);
-    assert_true(exists("/etc/secret") && exists("/d/a.vmdk"));
+    put_text("/d/e.vmdk", HEAD "RW 8 FLAT \"x/secret\" 0\n"); /* x may be a link */
+    put_text("/d/f.vmdk", HEAD "RW 8 ZERO\nchangeTrackPath=\"../etc/secret\"\n");
+    put_text("/d/g.vmdk", HEAD "RW 8 ZERO\nchangeTrackPath=\"/etc/secret\"\n");
+    for (const char *name = "abcefg"; *name != '\0'; name++) {
+        char path[] = "/d/?.vmdk";
+        path[3] = *name;
+        assert_int_equal(ops_unlink(fs, path, &err), VIX_E_FILE_ACCESS_ERROR);
+        assert_non_null(strstr(err.text, CONFIG_ALLOW_OUTSIDE_PATHS));
+        assert_true(exists("/etc/secret") && exists(path));
+        /* A name that says where the file is stays as it is; one that only the folder gives a meaning is not followed.
+         */
+        bool stays = *name == 'a' || *name == 'g';
+        assert_int_equal(ops_rename(fs, path, "/d/new.vmdk", &err), stays ? VIX_OK : VIX_E_FILE_ACCESS_ERROR);
+        assert_true(exists("/etc/secret") && !exists("/d/new-flat.vmdk") && !exists("/d/new-ctk.vmdk"));
+        if (stays) {
+            assert_true(holds("/d/new.vmdk", "\"/etc/secret\""));
+            assert_int_equal(ops_rename(fs, "/d/new.vmdk", path, &err), VIX_OK);
+        }
+        assert_true(exists(path));
+    }
     assert_int_equal(config_set(CONFIG_ALLOW_OUTSIDE_PATHS, "1", &err), VIX_OK);
     assert_int_equal(ops_unlink(fs, "/d/a.vmdk", &err), VIX_OK);
     assert_false(exists("/etc/secret"));
