@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* check_stream.c - the pass over streamOptimized files. Invariants: header and footer agree; directory and tables lie
  * inside the file; each entry leads to a record that names the grain, has a possible size and ends inside the file; a
- * sector of zeros ends the stream. Grains in ascending order are what importers want. With CHECK_DEEP the data of every
- * grain is inflated, which verifies its checksum: on several threads, which only read. */
+ * sector of zeros ends the stream; tables name every record that a reader from a pipe meets. Grains in ascending order
+ * are what importers want. With CHECK_DEEP the data of every grain is inflated, which verifies its checksum: on several
+ * threads, which only read. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +11,18 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "ops/check_int.h"
 #include "vmdk/stream_file.h"
 #include "vmdk/stream_format.h"
 #include "vmdk/stream_record.h"
+#include "vmdk/stream_walk.h"
 #include "work/work.h"
 
-#define MAX_TABLES (UINT64_C(1) << 21)
+#define MAX_TABLES (UINT64_C(1) << 21)        /* limit: grain tables of a streamOptimized file that is checked */
 #define TABLE_CACHE_BYTES (UINT64_C(1) << 16) /* tables are read here, not through the cache */
 #define DEEP_GRAINS 128u                      /* inflated as one piece of work */
-#define DEEP_THREADS_MAX 16u
+#define DEEP_THREADS_MAX 16u                  /* own: threads */
 
 struct stream_check {
     struct check_file *f;
@@ -31,6 +34,9 @@ struct stream_check {
     uint64_t last;     /* entry of the grain before */
     uint64_t out_of_order, first_out_of_order;
     uint64_t past_end, allocated;
+    uint64_t known; /* bytes behind overHead: of records that tables name, and of tables, directory and footer */
+    uint64_t known_records, known_tables; /* where the last of them ends: what lies before it is not counted again */
+    uint64_t unlisted, first_unlisted, unlisted_off;
 };
 
 /** Looks at a table entry that is not 0. */
@@ -62,6 +68,7 @@ static VixError tell_unopened(struct stream_check *k, VixError code, const struc
     }
 }
 
+/** The descriptor's place is the front header's alone: a replacement that was cut short leaves it elsewhere. */
 static void compare_headers(struct stream_check *k, const struct sparse_header *front)
 {
     const struct sparse_header *foot = &k->file->h;
@@ -73,7 +80,6 @@ static void compare_headers(struct stream_check *k, const struct sparse_header *
         {"grainSize", front->grain_sectors, foot->grain_sectors},
         {"numGTEsPerGT", front->gtes_per_gt, foot->gtes_per_gt},
         {"flags", front->flags, foot->flags},
-        {"descriptorOffset", front->descriptor_sector, foot->descriptor_sector},
         {"compressAlgorithm", front->compress_algorithm, foot->compress_algorithm},
     };
 
@@ -106,6 +112,14 @@ static VixError check_directory_marker(struct stream_check *k, struct err *err)
     return code;
 }
 
+/** Counts sectors of metadata; behind overHead they have a marker. */
+static void know(struct stream_check *k, uint64_t sector, uint64_t nsectors)
+{
+    if (sector >= k->file->h.overhead_sectors) {
+        k->known += (nsectors + 1) * SECTOR_SIZE;
+    }
+}
+
 static VixError open_stream(struct stream_check *k, bool *ret_go, struct err *err)
 {
     struct check_file *f = k->f;
@@ -133,6 +147,8 @@ static VixError open_stream(struct stream_check *k, bool *ret_go, struct err *er
     k->data_end = max_u64(k->file->h.overhead_sectors, k->file->h.gd_sector + k->file->h.gd_sectors);
     k->data_end = max_u64(k->data_end, k->file->footer_form ? k->file->footer_sector + 1 : 0) * SECTOR_SIZE;
     k->data_end = min_u64(k->data_end, f->len);
+    know(k, k->file->h.gd_sector, k->file->h.gd_sectors);
+    know(k, k->file->footer_sector, 1);
     *ret_go = code == VIX_OK;
     return code;
 }
@@ -156,6 +172,10 @@ static bool check_table_place(struct stream_check *k, uint64_t gt, bool tells)
     }
     if (end <= k->f->len) {
         k->data_end = max_u64(k->data_end, end);
+        if (tells && gde >= k->known_tables) {
+            know(k, gde, k->file->h.gt_sectors);
+            k->known_tables = gde + k->file->h.gt_sectors;
+        }
         return true;
     }
     if (tells) {
@@ -258,6 +278,10 @@ static VixError visit_record(void *ctx, uint64_t grain, uint32_t entry, struct e
         return VIX_OK;
     }
     k->allocated++;
+    if ((uint64_t)entry * SECTOR_SIZE >= k->known_records) {
+        k->known += r.end - (uint64_t)entry * SECTOR_SIZE;
+        k->known_records = r.end;
+    }
     k->data_end = max_u64(k->data_end, min_u64(r.end, k->f->len));
     if (entry < k->last) {
         k->first_out_of_order = k->out_of_order == 0 ? grain : k->first_out_of_order;
@@ -265,6 +289,63 @@ static VixError visit_record(void *ctx, uint64_t grain, uint32_t entry, struct e
     }
     k->last = entry;
     return VIX_OK;
+}
+
+/* ---- records that no table names ---- */
+
+/** Looks up a record that is in the file; one that a table says nothing of is noted. */
+static VixError look_up(struct stream_check *k, const struct stream_item *item, struct err *err)
+{
+    uint64_t grain = item->sector / grain_sectors(k);
+    uint32_t entry = 0, n;
+    VixError code = stream_file_entries(k->file, NULL, grain, 1, &entry, &n, err);
+
+    if (code == VIX_E_DISK_NEEDSREPAIR) {
+        return VIX_OK; /* told before */
+    }
+    if (code == VIX_OK && entry < 2) {
+        k->first_unlisted = k->unlisted == 0 ? grain : k->first_unlisted;
+        k->unlisted_off = k->unlisted == 0 ? item->off : k->unlisted_off;
+        k->unlisted++;
+    }
+    return code;
+}
+
+/** Goes from record to record as a reader from a pipe does, up to the end of the stream or what is no record. */
+static VixError walk_records(struct stream_check *k, struct stream_walk *w, struct err *err)
+{
+    bool more = true, progress = false;
+    VixError code = VIX_OK;
+
+    while (code == VIX_OK) {
+        struct stream_item item;
+        code = stream_walk_next(w, &item, &more, err);
+        if (code != VIX_OK || !more || item.kind == STREAM_ITEM_END || item.kind == STREAM_ITEM_CUT ||
+            (item.kind == STREAM_ITEM_JUNK && !progress)) {
+            break;
+        }
+        progress = item.kind == STREAM_ITEM_PROGRESS;
+        code = item.kind == STREAM_ITEM_GRAIN ? look_up(k, &item, err) : VIX_OK;
+    }
+    return code;
+}
+
+/** Looks for grains that a pipe gives and no table knows, where the file is longer than what the tables lead to. */
+static VixError find_unlisted(struct stream_check *k, struct err *err)
+{
+    const struct sparse_header *h = &k->file->h;
+    CLEANUP_FREE struct stream_walk *w = alloc_zero(sizeof *w, err);
+
+    if (w == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = stream_walk_begin(k->f->store, w, err);
+    if (code != VIX_OK) {
+        return code == VIX_E_DISK_NOTSUPPORTED ? VIX_OK : code; /* no markers: no pipe can read it either */
+    }
+    bool same = w->h.capacity == h->capacity && w->h.grain_sectors == h->grain_sectors; /* else told before */
+    uint64_t end_of_stream = SECTOR_SIZE, found = w->h.overhead_sectors * SECTOR_SIZE + k->known + end_of_stream;
+    return same && k->f->len > found ? walk_records(k, w, err) : VIX_OK;
 }
 
 /* ---- the data of grains ---- */
@@ -467,6 +548,15 @@ static void tell_counts(struct stream_check *k)
                           "%" PRIu64 " entries of the last grain table cover nothing of the disk and are not 0",
                           k->past_end);
     }
+    if (k->unlisted > 0) {
+        uint64_t sector = k->first_unlisted * grain_sectors(k);
+        (void)check_found(c, PROBLEM_RECORD_UNLISTED, k->unlisted_off, k->f->first + sector,
+                          check_clip(k->f, sector, grain_sectors(k)),
+                          "%" PRIu64 " grains, the first of them number %" PRIu64
+                          ", have records that the tables say nothing of: who reads the file from a pipe gets them; "
+                          "vixdisk convert --salvage recovers them",
+                          k->unlisted, k->first_unlisted);
+    }
     if (k->out_of_order > 0) {
         (void)check_found(c, PROBLEM_ORDER, CHECK_NOWHERE, 0, 0,
                           "%" PRIu64 " grains, the first of them number %" PRIu64
@@ -490,6 +580,9 @@ static VixError check_all(struct stream_check *k, struct err *err)
     code = walk(k, true, visit_record, k, err);
     if (code == VIX_OK && (k->f->c->flags & CHECK_DEEP) != 0) {
         code = inflate_all(k, err);
+    }
+    if (code == VIX_OK) {
+        code = find_unlisted(k, err);
     }
     if (code == VIX_OK) {
         tell_counts(k);
