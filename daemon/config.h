@@ -10,12 +10,12 @@
 
 #include "base/err.h"
 
-#define HOST_CONFIG_FILE_MAX (1u << 20) /* bytes */
-#define HOST_CONFIG_LINE_MAX 197u       /* bytes: what the parser takes */
-#define HOST_NAME_MAX_LEN 38u           /* of a user or datastore: what fits the parser's section names */
-#define HOST_DATASTORES_MAX 64u
-#define HOST_USERS_MAX 1024u
-#define HOST_LUNS_MAX 32u /* of a datastore */
+#define HOST_CONFIG_FILE_MAX (1u << 20) /* limit: bytes of vixdiskd's configuration */
+#define HOST_CONFIG_LINE_MAX 197u       /* limit: bytes of a line of it: what the parser takes */
+#define HOST_NAME_MAX_LEN 38u   /* limit: bytes of a user's or datastore's name: what fits the parser's section names */
+#define HOST_DATASTORES_MAX 64u /* limit: datastores of vixdiskd */
+#define HOST_USERS_MAX 1024u    /* limit: users of vixdiskd */
+#define HOST_LUNS_MAX 32u       /* limit: LUNs that vixdiskd tells of for a datastore */
 
 struct host_user {
     char *name;

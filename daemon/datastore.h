@@ -14,7 +14,7 @@
 #include "store/store.h"
 #include "vmfs/vmfs.h"
 
-#define DATASTORE_PATH_MAX 2048u /* bytes */
+#define DATASTORE_PATH_MAX 2048u /* limit: bytes of a path that a client names */
 
 struct datastore {
     const char *name; /* the configuration's */

@@ -22,9 +22,9 @@
 #include "daemon/log.h"
 #include "daemon/soap_face.h"
 
-#define PEER_MAX 96u
+#define PEER_MAX 96u /* own: room for an address */
 #define COOKIE_NAME "vmware_soap_session="
-#define CONNECTION_MEMORY (32u << 10) /* headers and buffers of libmicrohttpd */
+#define CONNECTION_MEMORY (32u << 10) /* limit: bytes of headers and buffers of an HTTPS connection */
 #define BODY_FIRST 4096u
 #define XML_TYPE "text/xml; charset=utf-8"
 /* Old clients have nothing newer than TLS 1.2; older ones are refused. */

@@ -11,9 +11,9 @@
 #include "daemon/datastore.h"
 #include "daemon/tracking.h"
 
-#define INVENTORY_MACHINES_MAX 65536u
-#define INVENTORY_FILES_MAX 4096u /* of one machine that may be disks */
-#define INVENTORY_DISKS_MAX 60u   /* of one machine: four controllers of fifteen */
+#define INVENTORY_MACHINES_MAX 65536u /* limit: machines of the inventory */
+#define INVENTORY_FILES_MAX 4096u     /* limit: files of one machine that may be disks */
+#define INVENTORY_DISKS_MAX 60u       /* limit: disks of one machine: four controllers of fifteen */
 
 struct machine {
     const struct datastore *ds;

@@ -10,7 +10,7 @@
 
 #include "daemon/datastore.h"
 
-#define LEASES_MAX 256u
+#define LEASES_MAX 256u /* limit: leases of disks at once */
 
 struct leases;
 

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 
-#define LINE_MAX_BYTES 2048
+#define LINE_MAX_BYTES 2048 /* limit: bytes of a line of vixdiskd's log */
 
 static int for_journal = -1;
 

@@ -25,9 +25,9 @@
 
 #define MEMORY_MIN (8u << 20) /* what one connection needs at least */
 #define MEMORY_SHARES 16u     /* one connection gets this part of what is left */
-#define STOP_GENTLE_S 5       /* for clients to take the answers that are due */
-#define NO_FD_PAUSE_MS 100    /* when the process has no descriptors left */
-#define ADDRESS_MAX 64u
+#define STOP_GENTLE_S 5       /* limit: s for clients to take the answers that are due when the host stops */
+#define NO_FD_PAUSE_MS 100    /* own: when the process has no descriptors left */
+#define ADDRESS_MAX 64u       /* own: room for an address */
 
 struct connection {
     struct host_client client; /* first: the disks hold this */

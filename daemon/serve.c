@@ -24,7 +24,7 @@
 #include "daemon/notify.h"
 #include "net/tcp.h"
 
-#define PEM_MAX (1u << 20) /* bytes of a certificate chain or key */
+#define PEM_MAX (1u << 20) /* limit: bytes of a certificate chain or key of vixdiskd */
 
 /** What is open before the threads start; -1 and NULL: not, or taken over. */
 struct start {

@@ -88,7 +88,7 @@ void sessions_free(struct sessions *s)
 
 /** A client that was killed does not log out: where all sessions are in use, the one that has been silent for longest
  * gives way to a new one, if that is so long. One that wants it back logs in again. */
-#define GIVES_WAY_MS 60000u
+#define GIVES_WAY_MS 60000u /* limit: ms of silence after which a session gives way where all are in use */
 
 /** A free place, after those that were silent for too long are gone; NULL. */
 static struct slot **free_place_locked(struct sessions *s)

@@ -11,13 +11,13 @@
 
 #include "daemon/config.h"
 
-#define SESSION_TOKEN_LEN 40u   /* hexadecimal: 160 random bits */
-#define SESSION_VIEWS_MAX 32u   /* container views of a session; the oldest goes */
-#define SESSION_TASKS_MAX 32u   /* results of tasks of a session; the oldest goes */
-#define SESSION_LISTINGS_MAX 4u /* of a session that go on; the oldest goes */
-#define SESSION_LISTING_BYTES 16384u
-#define SESSION_TYPE_MAX 40u
-#define SESSION_TEXT_MAX 512u
+#define SESSION_TOKEN_LEN 40u        /* hexadecimal: 160 random bits */
+#define SESSION_VIEWS_MAX 32u        /* limit: container views of a session; the oldest goes */
+#define SESSION_TASKS_MAX 32u        /* limit: results of tasks of a session; the oldest goes */
+#define SESSION_LISTINGS_MAX 4u      /* limit: listings of a session that go on; the oldest goes */
+#define SESSION_LISTING_BYTES 16384u /* limit: bytes of the request that such a listing repeats */
+#define SESSION_TYPE_MAX 40u         /* limit: bytes of a type or reference in a session */
+#define SESSION_TEXT_MAX 512u        /* limit: bytes of the text of a task's failure */
 
 /** What is known of a session while a call of it is answered. A copy. */
 struct session {

@@ -27,7 +27,7 @@
 #define REF_NFC "ha-nfc-service"
 #define REF_LEASE_MANAGER "ha-host-disk-manager"
 
-#define FAULT_TYPE_MAX 48u
+#define FAULT_TYPE_MAX 48u /* own: room for the name of a fault */
 
 /** A call that is being answered. */
 struct call {
@@ -66,7 +66,7 @@ const struct machine *call_machine(struct call *c, const char *moref);
 /** <name>text</name> with the %2f, %5c, %25 of names in inventories; and back, into an own buffer. */
 void put_inventory_name(struct xml_text *x, const char *name);
 /** "2026-01-02T03:04:05Z" */
-#define TIME_TEXT_MAX 40u
+#define TIME_TEXT_MAX 40u /* own: room for a time */
 void format_time(int64_t seconds, char text[TIME_TEXT_MAX]);
 
 /* soap_changes.c */

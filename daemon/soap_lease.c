@@ -14,7 +14,7 @@
 #include "vmdk/chain.h"
 
 #define PREFIX "lease-"
-#define UNITS_MAX 65536u /* of one answer */
+#define UNITS_MAX 65536u /* limit: units of a disk's map in one answer */
 
 static unsigned number_of(const struct call *c)
 {

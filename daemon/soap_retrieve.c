@@ -12,9 +12,9 @@
 #include "base/text.h"
 #include "daemon/soap_int.h"
 
-#define SPECS_MAX 31u /* traversals of one set of objects: bits of a mask beside that of the object itself */
+#define SPECS_MAX 31u /* limit: traversals of one set of objects: bits of a mask beside that of the object itself */
 #define FOUND (UINT32_C(1) << 31)
-#define PART_MAX 500u /* objects of one answer, whatever is asked for */
+#define PART_MAX 500u /* limit: objects of one answer, whatever is asked for */
 
 /** A walk from one object. */
 struct walk {

@@ -9,7 +9,7 @@
 #include "daemon/users.h"
 
 #define API_VERSION "8.0.1.0"
-#define NAME_SHOWN_MAX 64 /* bytes of a user name that did not log in, in the log */
+#define NAME_SHOWN_MAX 64 /* limit: bytes, in the log, of a user name that did not log in */
 
 static void put_about(struct xml_text *x)
 {

@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 
-#define LINE_MAX_LEN 256
+#define LINE_MAX_LEN 256 /* own: a line of the tests */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long place; /* where the next line begins */

@@ -61,7 +61,7 @@ struct known {
     char hash[CRYPT_OUTPUT_SIZE];
 };
 
-#define KNOWN_MAX 64u
+#define KNOWN_MAX 64u                /* limit: logins whose hash is remembered */
 #define QUICK_HASH "$5$rounds=1000$" /* SHA-256, the fewest rounds that there are: half a millisecond */
 
 static struct known known[KNOWN_MAX];
@@ -112,7 +112,7 @@ static void remember(const struct host_user *user, const char *password, struct 
 
 /* ---- passwords ---- */
 
-#define WAITING_MAX 32u
+#define WAITING_MAX 32u /* limit: checks of passwords that wait their turn */
 
 /** In turn, so that a flood of wrong passwords takes one core; those that would wait for long are turned away. */
 static bool fits_in_turn(const char *hash, const char *password, struct crypt_data *data, bool *ret_busy)

@@ -7,7 +7,7 @@
 
 #include "daemon/config.h"
 
-#define PASSWORD_MAX 512u /* bytes, as crypt(3) has it */
+#define PASSWORD_MAX 512u /* limit: bytes of a password, as crypt(3) has it */
 
 /** The user whose name and password these are; NULL if there is none, or with *ret_busy if it could not be looked at,
  * as too many others wait or there is no memory. Takes about as long for a name that does not exist. One password is

@@ -30,7 +30,7 @@ struct connection {
     struct params_box *params; /* deep copy of what it was made from */
 };
 
-#define CALL_MAX_PINS 2
+#define CALL_MAX_PINS 2 /* own: handles of one call */
 
 /** An exported call that is running. Lives on the stack of its thread; calls of one thread are linked, because a client
  * may call in again from a callback. */

@@ -21,7 +21,7 @@
 #define PARAMS_COMMON_SIZE offsetof(VixDiskLibConnectParams, vimApiVer)
 #define PARAMS_ROOM 256 /* what a program with a newer header may write to */
 #define PARAMS_TEXTS 12
-#define IDENTITY_MAX 50u
+#define IDENTITY_MAX 50u /* limit: bytes of the identity that a program gives to PrepareForAccess */
 
 _Static_assert(PARAMS_COMMON_SIZE == 72, "the struct of the 5.x interface has 72 bytes");
 

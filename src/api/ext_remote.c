@@ -9,7 +9,7 @@
 #include "api/arena.h"
 #include "base/alloc.h"
 
-#define THUMBPRINT_TIMEOUT_MS 10000u
+#define THUMBPRINT_TIMEOUT_MS 10000u /* limit: ms for a server to show its certificate, if not asked for otherwise */
 
 /* ---- fingerprints ---- */
 

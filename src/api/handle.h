@@ -20,7 +20,7 @@ enum handle_kind {
     HANDLE_KINDS
 };
 
-#define HANDLE_MAX 65536u /* open disks, and connections */
+#define HANDLE_MAX 65536u /* limit: open disks, and connections, of a process */
 
 /** Place of one object. Slots live as long as the process. */
 struct slot {

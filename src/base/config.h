@@ -45,7 +45,7 @@
 #define CONFIG_SAN_ALLOW_OLD "vixDiskLib.transport.san.whitelist"
 #define CONFIG_NFC_BUFFER_COUNT "vixDiskLib.nfcAio.Session.BufCount" /* 0..64, 0: as suits the host */
 
-#define CONFIG_FILE_MAX (1024 * 1024) /* bytes of a configuration file */
+#define CONFIG_FILE_MAX (1024 * 1024) /* limit: bytes of a configuration file */
 
 /** Reads a file in the place of the present configuration. Lines without '=' and empty names are skipped and counted in
  * *ret_skipped. @path NULL: an empty configuration. On failure the present configuration stays. */

@@ -10,7 +10,7 @@
 
 #include "vixDiskLib.h"
 
-#define ERR_TEXT_MAX 1024
+#define ERR_TEXT_MAX 1024 /* limit: bytes of the sentence of a failure */
 
 /** A failure: code (VIX_OK: none), the errno behind it or 0, and one sentence without a full stop or newline. */
 struct err {

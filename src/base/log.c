@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX 2048
+#define LOG_LINE_MAX 2048 /* limit: bytes of a line of the log */
 
 static _Atomic(log_sink_func *) news_sink;
 static _Atomic(log_sink_func *) warn_sink;

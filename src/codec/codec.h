@@ -11,7 +11,7 @@
 #include "base/err.h"
 
 #define CODEC_LEVEL_DEFAULT 6
-#define CODEC_LEVEL_MAX 12
+#define CODEC_LEVEL_MAX 12 /* own: of deflate */
 
 struct deflate_coder;
 

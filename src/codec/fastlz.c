@@ -14,18 +14,18 @@
 
 #include "base/bytes.h"
 
-#define LITERALS_MAX 32u
+#define LITERALS_MAX 32u      /* own: of the format */
 #define MATCH_MIN 4u          /* the format has 3; four make a better hash */
 #define MATCH_MIN_FAR 6u      /* four bytes or more to say it */
-#define MATCH_SHORT_MAX 8u    /* in an instruction of two bytes */
-#define MATCH_LEVEL1_MAX 264u /* longest of level 1 */
+#define MATCH_SHORT_MAX 8u    /* own: in an instruction of two bytes */
+#define MATCH_LEVEL1_MAX 264u /* own: longest of level 1 */
 #define NEAR_LEVEL1 8191u     /* greatest o */
 #define NEAR_LEVEL2 8190u
 #define FAR_BASE 8191u
-#define FAR_MAX (FAR_BASE + 65535u)
-#define TAIL 4u        /* bytes at the end that are left as they are, as other decoders want it */
-#define START_ROOM 13u /* no match begins closer to the end */
-#define SKIP_SHIFT 6   /* the longer nothing is found, the wider the steps */
+#define FAR_MAX (FAR_BASE + 65535u) /* own: of the format */
+#define TAIL 4u                     /* bytes at the end that are left as they are, as other decoders want it */
+#define START_ROOM 13u              /* no match begins closer to the end */
+#define SKIP_SHIFT 6                /* the longer nothing is found, the wider the steps */
 
 /* ---- compressing ---- */
 

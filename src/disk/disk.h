@@ -190,7 +190,7 @@ VixError disk_discard(struct disk *d, uint64_t sector, uint64_t nsectors, struct
  * started it, no lock held. err: details of a failure, valid during the call. */
 typedef void disk_done_func(void *data, VixError result, const struct err *err);
 
-#define DISK_ASYNC_MAX_IN_FLIGHT 256u /* of one disk; further ones wait, those of worker threads run inline */
+#define DISK_ASYNC_MAX_IN_FLIGHT 256u /* own: of one disk; further ones wait, those of worker threads run inline */
 
 /** Starts a read. VIX_OK: accepted, done will run exactly once; else it will not run. Range and mode are checked here.
  */

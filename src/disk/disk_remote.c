@@ -22,9 +22,9 @@
 
 #define CHUNK_SECTORS 128u          /* the least that hosts tell apart */
 #define WINDOW_CHUNKS (512u * 1024) /* the most of one question: 32 GiB */
-#define WINDOW_AGE_S 10
-#define WALKS 4u        /* at once on one disk */
-#define BUSY_PIECES 24u /* of half a MiB: 12 MiB under way */
+#define WINDOW_AGE_S 10             /* own: s, then a map is asked for anew */
+#define WALKS 4u                    /* at once on one disk */
+#define BUSY_PIECES 24u             /* of half a MiB: 12 MiB under way */
 
 /** A walk over the map, and the window that it is in. */
 struct map_walk {

@@ -19,8 +19,8 @@
 
 #define INQUIRY 0x12u
 #define INQUIRY_FIRST 252u /* bytes; some devices do not bear to be asked for more that they have not */
-#define INQUIRY_MAX 4096u
-#define INQUIRY_MS 10000u
+#define INQUIRY_MAX 4096u  /* limit: bytes of a page that a SCSI device answers */
+#define INQUIRY_MS 10000u  /* limit: ms for a SCSI device to answer */
 
 struct hostview hostview_here(void)
 {

@@ -15,9 +15,9 @@ struct hostview {
     const char *root; /* what stands before each path: "" is this machine */
 };
 
-#define HOSTVIEW_PATH_MAX 1024            /* bytes of a path with its root */
-#define HOSTVIEW_FILE_MAX ((size_t)65536) /* of an attribute; more is not read */
-#define HOSTVIEW_NAMES_MAX 65536u         /* of a folder; more is refused */
+#define HOSTVIEW_PATH_MAX 1024            /* limit: bytes of a path in /sys or /dev, with its root */
+#define HOSTVIEW_FILE_MAX ((size_t)65536) /* limit: bytes of an attribute in /sys; more is not read */
+#define HOSTVIEW_NAMES_MAX 65536u         /* limit: names in a folder of /sys or /dev; more is refused */
 
 /** The machine that the configuration names. Its root is the configuration's. */
 struct hostview hostview_here(void);

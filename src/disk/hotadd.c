@@ -14,7 +14,7 @@
 #include "disk/guest.h"
 #include "disk/hotadd_int.h"
 
-#define GONE_MS 5000u
+#define GONE_MS 5000u /* limit: ms for a detached disk to go */
 #define READ_MODE "independent_nonpersistent"
 #define WRITE_MODE "persistent"
 

@@ -10,7 +10,7 @@
 #include "disk/remote_int.h"
 #include "disk/scsi.h"
 
-#define HOTADD_BUSY_MS VIM_BUSY_MS /* how long others may take to attach or detach theirs */
+#define HOTADD_BUSY_MS VIM_BUSY_MS /* limit: ms that others may take to attach or detach theirs */
 
 /* ---- hotadd_wait.c: from the attached disk to the device ---- */
 

@@ -23,10 +23,10 @@
 
 #define FIRST_LINE "vixdisk hotadd 1\n"
 #define NAME_PREFIX "disk-"
-#define RECORD_MAX 8192u          /* bytes of a file */
-#define RECORDS_MAX 1024u         /* a machine has 60 disks at most */
+#define RECORD_MAX 8192u          /* limit: bytes of a file that tells of an attached disk */
+#define RECORDS_MAX 1024u         /* limit: such files; a machine has 60 disks at most */
 #define DEFAULT_FOLDER "/var/tmp" /* outlives a restart of the machine, as what is attached does */
-#define POLL_MS 100u
+#define POLL_MS 100u              /* own: between looks */
 
 /* ---- the folder ---- */
 

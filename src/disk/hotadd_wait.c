@@ -12,9 +12,9 @@
 #include "base/text.h"
 #include "disk/hotadd_int.h"
 
-#define POLL_MS 200u
-#define FIRST_SCAN_MS 3000u
-#define SCAN_MS 10000u
+#define POLL_MS 200u        /* own: between looks */
+#define FIRST_SCAN_MS 3000u /* own: before buses are scanned */
+#define SCAN_MS 10000u      /* own: between scans */
 
 /* ---- controllers ---- */
 

@@ -17,10 +17,10 @@
 #include "base/text.h"
 #include "work/thread.h"
 
-#define TIMEOUT_S 30u /* where the host does not tell */
+#define TIMEOUT_S 30u /* limit: s that a lease of a disk lasts where the host does not tell */
 #define NS UINT64_C(1000000000)
-#define RUNS_MAX (2u * VIM_LEASE_EXTENTS_MAX + 1)
-#define WHY_MAX 400u
+#define RUNS_MAX (2u * VIM_LEASE_EXTENTS_MAX + 1) /* limit: runs of a lease's map */
+#define WHY_MAX 400u                              /* own: room for a sentence */
 
 struct runs {
     struct vmfs_run *list;

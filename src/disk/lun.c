@@ -15,9 +15,9 @@
 #include "base/text.h"
 #include "disk/scsi.h"
 
-#define NAME_MAX_LEN 128u
-#define SCAN_MS 10000u /* for a LUN to appear after a scan */
-#define POLL_MS 200u
+#define NAME_MAX_LEN 128u /* limit: bytes of the name of a LUN */
+#define SCAN_MS 10000u    /* limit: ms for a LUN to appear after a scan */
+#define POLL_MS 200u      /* own: between looks */
 
 /** What is looked for. */
 struct wanted {

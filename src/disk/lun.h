@@ -6,7 +6,7 @@
 
 #include "disk/hostview.h"
 
-#define LUN_MAX_PATHS 64u
+#define LUN_MAX_PATHS 64u /* limit: devices that are one LUN */
 
 /** Device nodes of a LUN, "/dev/dm-3": that of the multipath device if there is one, else of all paths. */
 struct lun_nodes {

@@ -15,7 +15,7 @@
 #define PROBE_OFF (1024u * 1024) /* of the volume manager's header on a LUN without a table; any LUN answers there */
 #define PROBE_LEN 4096u
 #define ROUNDS 2     /* of tries to open: a path may fail once */
-#define PATH_TRIES 4 /* of a request, each on another path than the one before */
+#define PATH_TRIES 4 /* limit: tries of a request, each on another path than the one before */
 
 struct lun_store {
     struct store base;

@@ -29,7 +29,7 @@ struct queue_params {
     unsigned reopen_ms; /* how long to go on trying */
 };
 
-#define QUEUE_DEPTH_MAX 64u
+#define QUEUE_DEPTH_MAX 64u /* limit: requests of a disk on the wire at once */
 
 /** Takes over the connection, also on failure. Texts of params are copied. */
 VixError queue_new(const struct queue_params *params, struct nfc_client *client, struct queue **ret_queue,

@@ -14,8 +14,8 @@
 #include "disk/queue_int.h"
 #include "work/thread.h"
 
-#define REOPENS_MAX 3u /* connections lost in a row without a single answer between */
-#define REOPEN_PAUSE_MS 250u
+#define REOPENS_MAX 3u       /* limit: connections lost in a row without a single answer between */
+#define REOPEN_PAUSE_MS 250u /* own: before a connection is made again */
 
 /* ---- connecting again ---- */
 

@@ -22,6 +22,6 @@ void read_ahead_free(struct read_ahead *a);
 
 /** Reads; as queue_run. What was fetched ahead is at most READ_AHEAD_AGE_S old: somebody else may write to the disk. */
 VixError read_ahead_read(struct read_ahead *a, uint64_t sector, uint64_t nsectors, void *buf, struct err *err);
-#define READ_AHEAD_AGE_S 5
+#define READ_AHEAD_AGE_S 5 /* own: s */
 
 #endif

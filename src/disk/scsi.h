@@ -6,7 +6,7 @@
 
 #include "disk/hostview.h"
 
-#define SCSI_IDS_MAX 16u
+#define SCSI_IDS_MAX 16u /* limit: ids of a SCSI device */
 
 /** Names of a logical unit as vSphere writes them: "naa.6000c29a...", "eui....", "t10....", hex digits lower case. */
 struct scsi_ids {

@@ -20,9 +20,9 @@
 #include "base/cleanup.h"
 #include "net/net_int.h"
 
-#define TCP_IOV_MAX 64 /* pieces for one system call */
+#define TCP_IOV_MAX 64 /* own: pieces for one system call */
 #define TCP_BACKLOG 128
-#define TICK_MS 10 /* the kernel's count of time is coarse: never too early */
+#define TICK_MS 10 /* own: the kernel's count of time is coarse: never too early */
 
 struct tcp {
     struct stream base;

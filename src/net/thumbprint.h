@@ -10,7 +10,7 @@
 
 #define THUMBPRINT_SHA1_LEN 20
 #define THUMBPRINT_SHA256_LEN 32
-#define THUMBPRINT_TEXT_MAX (THUMBPRINT_SHA256_LEN * 3) /* with the NUL */
+#define THUMBPRINT_TEXT_MAX (THUMBPRINT_SHA256_LEN * 3) /* own: with the NUL */
 
 /** Both fingerprints of one certificate. */
 struct thumbprint {

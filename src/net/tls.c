@@ -24,14 +24,14 @@
 #include "net/tcp.h"
 #include "net/tls_int.h"
 
-#define RECORD_MAX ((size_t)16384) /* plain bytes of a record */
+#define RECORD_MAX ((size_t)16384) /* limit: bytes of a TLS record */
 #define RECORD_HEAD ((size_t)5)
 #define RECORD_DATA 23               /* type: application data */
-#define IN_MAX ((size_t)128 << 10)   /* bytes taken from below at a time */
+#define IN_MAX ((size_t)128 << 10)   /* limit: bytes taken from below TLS at a time */
 #define OUT_SEND ((size_t)64 << 10)  /* bytes with which sending begins */
 #define OUT_FIRST ((size_t)8 << 10)  /* size of an outgoing buffer at first */
-#define OUT_MAX ((size_t)1 << 20)    /* and at most */
-#define ENCRYPT_MAX (4 * RECORD_MAX) /* plain bytes under the lock at a time */
+#define OUT_MAX ((size_t)1 << 20)    /* limit: bytes that wait to be encrypted and sent */
+#define ENCRYPT_MAX (4 * RECORD_MAX) /* own: plain bytes under the lock at a time */
 
 /** Bytes that OpenSSL wants to have sent. */
 struct out {

@@ -86,7 +86,7 @@ struct nfc_request {
 VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct err *err);
 
 /** The same for several reads, at most NFC_SUBMIT_MAX, which go to the host in one piece. All or none. */
-#define NFC_SUBMIT_MAX 16u
+#define NFC_SUBMIT_MAX 16u /* own: reads that go to the host in one piece */
 VixError nfc_client_submit_reads(struct nfc_client *c, struct nfc_request *const *reads, unsigned count,
                                  struct err *err);
 

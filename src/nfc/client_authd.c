@@ -11,7 +11,7 @@
 
 #define SESSION_WORD "SESSION "
 #define BANNER_WORD "BANNER \r\n" /* the blank belongs to it */
-#define REPLY_LINES_MAX 16u
+#define REPLY_LINES_MAX 16u       /* limit: lines of a reply of a host's authd */
 
 /* ---- lines ---- */
 

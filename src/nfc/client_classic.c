@@ -5,7 +5,7 @@
 
 #include "nfc/client_int.h"
 
-#define STATUS_TEXT_MAX 65536u
+#define STATUS_TEXT_MAX 65536u /* limit: bytes of a text in an answer of NFC */
 
 static VixError send_frame(struct nfc_client *c, const uint8_t frame[NFC_CLASSIC_LEN], struct err *err)
 {

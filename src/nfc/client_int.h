@@ -20,13 +20,13 @@
 #define CLIENT_BUFFER_OWN (1u << 20)     /* bytes of a fragment to hosts of ours */
 #define CLIENT_EXTRA_SURPLUS (64u << 10) /* a compressed fragment may be that much longer than the buffer */
 #define CLIENT_BUCKETS 64u               /* a power of two */
-#define CLIENT_FAILED_MAX 64u            /* requests that failed and may still be answered */
+#define CLIENT_FAILED_MAX 64u            /* limit: requests that failed and may still be answered */
 #define CLIENT_BATCH 16u                 /* fragments in one call of writev */
 #define CLIENT_BATCH_BYTES (1u << 20)    /* and their data, if there are several */
-#define CLIENT_PARTS_MAX 16384u          /* separate parts of an answer that comes in no order */
-#define CLIENT_TRAILING_MS 2000u         /* for the reply that follows an ERROR */
-#define CLIENT_FAREWELL_MS 5000u         /* for each step of the end */
-#define CLIENT_CLOSE_MS 30000u           /* for the host to close the disk */
+#define CLIENT_PARTS_MAX 16384u          /* limit: separate parts of an answer that comes in no order */
+#define CLIENT_TRAILING_MS 2000u         /* limit: ms for the reply that follows an ERROR */
+#define CLIENT_FAREWELL_MS 5000u         /* limit: ms for each step of the end */
+#define CLIENT_CLOSE_MS 30000u           /* limit: ms for the host to close the disk */
 #define NFC_VERSION_QUERY_BLOCKS 2u      /* from this version of the server on (6.7) message 13 is known */
 
 /** A message that is not a read or a write, and its reply. */
@@ -142,7 +142,7 @@ struct nfc_refusal {
 };
 VixError nfc_refusal_code(const struct nfc_refusal *refusal, struct err *err);
 /** Text of a peer, made printable and not too long, into text. */
-#define NFC_QUOTE_MAX 400u
+#define NFC_QUOTE_MAX 400u /* limit: bytes of a peer's text in a message */
 void nfc_quote(const char *from, size_t len, char text[NFC_QUOTE_MAX]);
 
 #endif

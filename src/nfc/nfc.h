@@ -30,12 +30,12 @@ enum nfc_error_code {
 #define NFC_OPEN_LOCK 0x08u
 #define NFC_OPEN_ALWAYS 0x10u /* meaning unknown; VDDK 8 sets it */
 
-#define NFC_PATH_MAX 4096u
-#define NFC_KEY_MAX 1024u
-#define NFC_VALUE_MAX 65536u
-#define NFC_TEXT_MAX 65536u         /* of an error */
-#define NFC_REQUEST_MAX (64u << 20) /* bytes that a host takes in one request */
-#define NFC_BUFFER_MAX (2u << 20)   /* bytes of a fragment */
+#define NFC_PATH_MAX 4096u          /* limit: bytes of a path in NFC */
+#define NFC_KEY_MAX 1024u           /* limit: bytes of a key of metadata in NFC */
+#define NFC_VALUE_MAX 65536u        /* limit: bytes of a value of metadata in NFC */
+#define NFC_TEXT_MAX 65536u         /* limit: bytes of the text of an error in NFC */
+#define NFC_REQUEST_MAX (64u << 20) /* limit: bytes that a host takes in one request */
+#define NFC_BUFFER_MAX (2u << 20)   /* limit: bytes of a fragment */
 #define NFC_BUFFER_DEFAULT (64u << 10)
 
 #endif

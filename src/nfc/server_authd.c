@@ -8,7 +8,7 @@
 
 #include "nfc/server_int.h"
 
-#define LINES_MAX 64u /* a client needs four */
+#define LINES_MAX 64u /* limit: lines of a client of authd, which needs four */
 
 #define REPLY_LOGIN "530 Please login with USER and PASS\r\n"
 #define REPLY_UNKNOWN "500 Unknown command\r\n"

@@ -6,9 +6,9 @@
 
 #include "nfc/server_int.h"
 
-#define MESSAGES_MAX 32u
-#define TEXT_MAX 4096u        /* of a name that follows CONNECTION_DATA */
-#define FAREWELL_TIMEOUT 5000 /* ms */
+#define MESSAGES_MAX 32u      /* limit: messages before a client opens its session */
+#define TEXT_MAX 4096u        /* limit: bytes of a name that follows CONNECTION_DATA */
+#define FAREWELL_TIMEOUT 5000 /* limit: ms for a client to end */
 
 static VixError send_frame(struct nfc_session *ss, const uint8_t frame[NFC_CLASSIC_LEN], struct err *err)
 {

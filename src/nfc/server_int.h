@@ -17,16 +17,16 @@
 #include "nfc/server.h"
 #include "nfc/wire.h"
 
-#define SERVER_UNIT_MAX (256u << 10)     /* bytes of the disk that one worker reads or writes at a time */
-#define SERVER_SMALL_MAX (64u << 10)     /* the smaller size of buffers */
+#define SERVER_UNIT_MAX (256u << 10)     /* own: bytes of the disk that one worker reads or writes at a time */
+#define SERVER_SMALL_MAX (64u << 10)     /* own: the smaller size of buffers */
 #define SERVER_EXTRA_SURPLUS (64u << 10) /* a compressed fragment may be that much longer than its buffer */
 #define SERVER_MEMORY_MIN (8u << 20)     /* what one connection needs to get on at all */
 #define SERVER_MEMORY_DEFAULT (32u << 20)
 #define SERVER_IN_FLIGHT_DEFAULT 64u
-#define SERVER_INCOMPLETE_MAX 256u /* writes of which fragments are missing */
+#define SERVER_INCOMPLETE_MAX 256u /* limit: writes of a client of which fragments are missing */
 #define SERVER_STAGING (64u << 10)
 #define SERVER_BATCH 16u             /* answers in one call of writev */
-#define SERVER_QUICK_MAX (16u << 10) /* reads of up to that many bytes are the reader's while none of them is slow: */
+#define SERVER_QUICK_MAX (16u << 10) /* own: reads of so many bytes are the reader's while none of them is slow: */
 #define SERVER_QUICK_NS 50000u       /* takes longer than from memory */
 #define SERVER_SLOW_READS 32u        /* so many then are the pool's */
 

@@ -16,8 +16,8 @@
 
 /* ---- authd: lines of text ---- */
 
-#define NFC_LINE_MAX 1024u /* with CR LF and NUL */
-#define NFC_TAG_MAX 128u   /* of THUMBPRINT[_SHA2] and message 43 */
+#define NFC_LINE_MAX 1024u /* limit: bytes of a line of authd, with CR LF and NUL */
+#define NFC_TAG_MAX 128u   /* limit: bytes of THUMBPRINT[_SHA2] and message 43 */
 #define NFC_TAG_PLAIN "PlainText"
 
 /** What a banner says of the host. */
@@ -54,7 +54,7 @@ enum nfc_command nfc_command_get(char *line, char **ret_arg);
 /** Whether a text can be a session tag: 1..NFC_TAG_MAX printable characters without blank or colon. */
 bool nfc_tag_is_valid(const char *tag);
 
-#define NFC_SERVICE_MAX 16u
+#define NFC_SERVICE_MAX 16u /* limit: bytes of the name of a ticket's service */
 
 /** The word after PROXY for a ticket's service ("nfc", "vpxa-nfc"): with "ssl" at its end if ssl and it is not there
  * yet. false if it does not fit into text, of NFC_SERVICE_MAX bytes, or is empty. */
@@ -137,7 +137,7 @@ void nfc_classic_get_error(const uint8_t frame[NFC_CLASSIC_LEN], struct nfc_clas
 
 #define NFC_AIO_MAGIC 0xA100DA7Au
 #define NFC_HEADER_LEN 16u
-#define NFC_PAYLOAD_MAX (1u << 20) /* more than that is no frame */
+#define NFC_PAYLOAD_MAX (1u << 20) /* limit: bytes of a payload; more than that is no frame */
 #define NFC_PAYLOAD_KEPT 64u       /* as much of a payload as any message needs */
 
 enum nfc_aio_type {
@@ -188,7 +188,7 @@ struct nfc_open_session {
     uint32_t buffer_count; /* 0: NFC_BUFFER_COUNT_DEFAULT */
 };
 #define NFC_BUFFER_COUNT_DEFAULT 4u
-#define NFC_BUFFER_TOTAL_MAX (16u << 20) /* size times count */
+#define NFC_BUFFER_TOTAL_MAX (16u << 20) /* limit: bytes of a session's buffers: size times count */
 void nfc_open_session_put(const struct nfc_open_session *session, uint8_t payload[NFC_OPEN_SESSION_LEN]);
 void nfc_open_session_get(const uint8_t payload[NFC_OPEN_SESSION_LEN], struct nfc_open_session *ret_session);
 
@@ -270,7 +270,7 @@ uint32_t nfc_ddb_reply_get(const uint8_t payload[NFC_DDB_GET_LEN]);
 
 /** 13. */
 #define NFC_QUERY_BLOCKS_LEN 48u
-#define NFC_QUERY_CHUNKS_MAX (512u * 1024u)
+#define NFC_QUERY_CHUNKS_MAX (512u * 1024u) /* limit: chunks of one question for allocated blocks */
 struct nfc_query_blocks {
     uint64_t handle;
     uint32_t first_link; /* both 0: the whole chain */
@@ -309,7 +309,7 @@ void nfc_x_ddb_set_get(const uint8_t payload[NFC_X_DDB_SET_LEN], struct nfc_x_dd
 /** Reply to X_DDB_ENUM; keys, each with a NUL, follow: len bytes. */
 void nfc_x_keys_put(uint32_t count, uint32_t len, uint8_t payload[NFC_X_REPLY_LEN]);
 void nfc_x_keys_get(const uint8_t payload[NFC_X_REPLY_LEN], uint32_t *ret_count, uint32_t *ret_len);
-#define NFC_KEYS_MAX (1u << 20) /* bytes of all keys */
+#define NFC_KEYS_MAX (1u << 20) /* limit: bytes of all keys of metadata */
 
 /** X_CREATE_DISK; path_len bytes of the path follow. */
 #define NFC_X_CREATE_LEN 24u

@@ -86,8 +86,8 @@ VixError check_read_padded(struct store *s, uint8_t *buf, uint64_t len, uint64_t
 
 /* ---- check_map.c: which parts of a file are in use ---- */
 
-#define CHECK_MAP_UNITS (UINT64_C(1) << 28) /* looked at together: 32 MiB of memory */
-#define CHECK_OVERLAPS_MAX 65536u
+#define CHECK_MAP_UNITS (UINT64_C(1) << 28) /* limit: units of a file that a check maps together: 32 MiB of memory */
+#define CHECK_OVERLAPS_MAX 65536u           /* limit: units used twice that a check looks into */
 
 /** A bit for each unit of a part of a file. What is taken a second time is noted. */
 struct check_map {

@@ -9,8 +9,8 @@
 #include "vmdk/grain_extent.h"
 #include "vmdk/sparse_header.h"
 
-#define SPARSE_CHECK_MAX_TABLES (UINT64_C(1) << 20)
-#define TABLE_LOST UINT32_MAX /* in memory: a directory entry that leads to no table */
+#define SPARSE_CHECK_MAX_TABLES (UINT64_C(1) << 20) /* limit: grain tables of an extent that is checked */
+#define TABLE_LOST UINT32_MAX                       /* in memory: a directory entry that leads to no table */
 
 /** The two copies of directory and tables. */
 enum table_copy { PRIMARY = 0, REDUNDANT = 1 };

@@ -20,7 +20,7 @@
 /* 512 KiB: stays in a core's second-level cache between read and write; for what the kernel copies larger calls were
  * measured to be slower (0.41 s for 1 GiB in calls of 32 MiB, 0.21 s so). */
 #define PIECE_SECTORS COPY_MAX_UNIT
-#define MAX_SLOTS 64u                    /* 32 MiB of pieces */
+#define MAX_SLOTS 64u                    /* own: 32 MiB of pieces */
 #define ZERO_SECTORS 2048u               /* 1 MiB of zeros at a time, where they must be written */
 #define PULL_SECTORS (UINT64_C(1) << 19) /* 256 MiB at most for one pull */
 #define PULL_GAP_SECTORS 16384u /* holes up to 8 MiB are pulled along: cheaper than waiting for the pull's end */

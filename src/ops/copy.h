@@ -9,7 +9,7 @@
 #include "disk/disk.h"
 #include "ops/walk.h"
 
-#define COPY_MAX_UNIT 1024u /* sectors */
+#define COPY_MAX_UNIT 1024u /* own: sectors */
 
 struct copy_job {
     struct disk *src;

@@ -19,7 +19,7 @@ enum problem_code {
 #undef PROBLEM
 };
 
-#define PROBLEMS_KEPT_MAX 4096u /* of one file; the rest is only counted */
+#define PROBLEMS_KEPT_MAX 4096u /* limit: problems of one file that are told; the rest is only counted */
 
 /** A problem that was found. */
 struct problem {

@@ -9,7 +9,7 @@
 
 #include "disk/disk.h"
 
-#define SALVAGE_DAMAGED_MAX 1024u
+#define SALVAGE_DAMAGED_MAX 1024u /* limit: damaged grains whose numbers are kept */
 
 /** What was found, and what was lost. */
 struct salvage_report {

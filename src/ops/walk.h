@@ -10,7 +10,7 @@
 #include "disk/disk.h"
 #include "ops/ops.h"
 
-#define WALK_MAX_SEGMENTS 64u
+#define WALK_MAX_SEGMENTS 64u /* own: of a piece */
 
 /** A stretch of the address space; zero[i]: disk i is known to hold zeros there. */
 struct walk_segment {

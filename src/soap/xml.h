@@ -10,9 +10,9 @@
 
 #include "base/err.h"
 
-#define XML_BYTES_MAX (64u << 20) /* of a document: an inventory of thousands of machines */
-#define XML_DEPTH_MAX 64u
-#define XML_NODES_MAX 2000000u
+#define XML_BYTES_MAX (64u << 20) /* limit: bytes of a document: an inventory of thousands of machines */
+#define XML_DEPTH_MAX 64u         /* limit: elements of a document within one another */
+#define XML_NODES_MAX 2000000u    /* limit: elements of a document */
 
 /** An element. Namespaces of elements are left out; of the attributes only xsi:type and type matter, without prefix. */
 struct xml_node {

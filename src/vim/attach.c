@@ -15,7 +15,7 @@
 #define BUSES 4           /* SCSI controllers of a machine */
 #define NEW_DISK (-201)   /* keys of devices that are to be made */
 #define NEW_ADAPTER (-101)
-#define BUSY_POLL_MS 1000u
+#define BUSY_POLL_MS 1000u /* own: between looks */
 
 /* Where a disk can go. */
 struct slot {

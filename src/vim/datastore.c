@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "vim/vim_int.h"
 
-#define MAX_PARTITION 1024u
+#define MAX_PARTITION 1024u /* limit: number of a partition of a datastore */
 
 static size_t count_extents(const struct xml_node *vmfs)
 {

@@ -16,8 +16,8 @@
 #include "vim/http_curl.h"
 
 #define COOKIE_NAME "vmware_soap_session="
-#define COOKIE_MAX 4096
-#define HEADER_MAX (256u << 10) /* bytes of all headers of an answer */
+#define COOKIE_MAX 4096         /* limit: bytes of a session's cookie */
+#define HEADER_MAX (256u << 10) /* limit: bytes of all headers of an answer */
 
 struct http {
     const struct curl_api *api;

@@ -15,10 +15,10 @@
 #define LEASE_TYPE "HostDiskManagerLease"
 #define PAGE_UNITS                                                                                                     \
     (1u << 18) /* of the map in one answer: even if each has an extent of its own, it is no document too large */
-#define PAGES_MAX 4096u
-#define ELEMENTS_MAX 256u
-#define KEYS_MAX 1024u
-#define TIMEOUT_MAX (7u * 24 * 3600)
+#define PAGES_MAX 4096u              /* limit: answers that give the map of a lease */
+#define ELEMENTS_MAX 256u            /* limit: files of a lease's map */
+#define KEYS_MAX 1024u               /* limit: keys of metadata that a lease tells */
+#define TIMEOUT_MAX (7u * 24 * 3600) /* limit: s that a lease lasts, whatever the host tells */
 
 /* ---- calls ---- */
 

@@ -8,7 +8,7 @@
 
 /* Objects in one answer of a walk over the inventory. */
 #define OBJECTS_AT_ONCE 100
-#define OBJECTS_MAX 1000000u
+#define OBJECTS_MAX 1000000u /* limit: objects of an inventory */
 
 const struct xml_node *vim_property(const struct xml_node *object, const char *path)
 {

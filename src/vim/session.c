@@ -15,9 +15,9 @@
 #include "vim/vim_int.h"
 
 #define DEFAULT_PORT 443
-#define DEFAULT_CONNECT_MS 30000u
-#define DEFAULT_CALL_MS 120000u
-#define LOGOUT_MS 5000u
+#define DEFAULT_CONNECT_MS 30000u /* limit: ms to connect, if the configuration says nothing */
+#define DEFAULT_CALL_MS 120000u   /* limit: ms of a call to a server, if the configuration says nothing */
+#define LOGOUT_MS 5000u           /* limit: ms to log out */
 #define COOKIE_NAME "vmware_soap_session="
 
 static void free_secret(char *text)

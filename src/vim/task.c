@@ -8,10 +8,10 @@
 #include "base/cleanup.h"
 #include "vim/vim_int.h"
 
-#define POLL_FIRST_MS 100u
-#define POLL_LAST_MS 2000u
+#define POLL_FIRST_MS 100u /* own: between questions */
+#define POLL_LAST_MS 2000u /* own: between questions */
 /* A disk of terabytes that is filled with zeros takes hours; what takes longer has been forgotten by the server. */
-#define TASK_MAX_MS (48u * 3600 * 1000)
+#define TASK_MAX_MS (48u * 3600 * 1000) /* limit: ms of a task of a server */
 
 static void wait_ms(unsigned ms)
 {

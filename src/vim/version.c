@@ -8,7 +8,7 @@
 #include "soap/soap.h"
 
 #define PARTS 4
-#define MAJOR_MAX 8
+#define MAJOR_MAX 8 /* own: what this client speaks */
 
 struct version {
     uint32_t parts[PARTS];

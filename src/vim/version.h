@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define VIM_VERSION_MAX 24
+#define VIM_VERSION_MAX 24         /* limit: bytes of a server's version */
 #define VIM_VERSION_FALLBACK "6.5" /* of servers that do not tell */
 #define VIM_VERSION_OLD "6.0"      /* of those that do not know that either */
 

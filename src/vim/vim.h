@@ -49,7 +49,7 @@ const char *vim_host(const struct vim_session *s);
 /** Tells the server that the session is in use (CurrentTime), if the last call is long ago. To be called by a timer:
  * something open on the session keeps it alive. Failures matter only to the next call, which logs in again once. */
 VixError vim_keep_alive(struct vim_session *s, struct err *err);
-#define VIM_KEEP_ALIVE_MS (10u * 60 * 1000)
+#define VIM_KEEP_ALIVE_MS (10u * 60 * 1000) /* own: between calls */
 
 /** A virtual machine by what VixDiskLibConnectParams.vmxSpec may be: "moref=vm-57", "dir/x.vmx?dcPath=DC&dsName=DS",
  * "[ds] dir/x.vmx", an inventory path, "uuid=", "instanceUuid=". *ret_vm: the bare reference value. VIX_E_VM_NOT_FOUND.
@@ -162,7 +162,7 @@ VixError vim_datastore_type(struct vim_session *s, const char *datastore, char *
 
 /* ---- the disk lease (lease.c): where a host says that the blocks of a disk are ---- */
 
-#define VIM_LEASE_EXTENTS_MAX (1u << 20)
+#define VIM_LEASE_EXTENTS_MAX (1u << 20) /* limit: pieces of a lease's map */
 
 /** A LUN or a volume that blocks are on. */
 struct vim_lease_element {
@@ -199,7 +199,7 @@ VixError vim_lease_renew(struct vim_session *s, const struct vim_lease *lease, s
 VixError vim_lease_release(struct vim_session *s, struct vim_lease *lease, struct err *err);
 
 /** How long a change of a machine's hardware waits for another one to end. */
-#define VIM_BUSY_MS 60000u
+#define VIM_BUSY_MS 60000u /* limit: ms that a change of hardware waits for another one */
 
 /** Attaches an existing VMDK to a SCSI controller of a machine, a new one if all are full. @mode "persistent",
  * "independent_nonpersistent". *ret_key: the new device. VIX_E_OBJECT_IS_BUSY if there is no place. After a failure

@@ -14,7 +14,7 @@
 #include "vmdk/descriptor.h"
 #include "vmdk/extent.h"
 
-#define CHAIN_MAX_LINKS 64u
+#define CHAIN_MAX_LINKS 64u /* limit: links of a chain */
 
 /* How a chain is opened. */
 #define CHAIN_READ 0u

@@ -26,7 +26,7 @@ enum {
 
 #define COWD_VERSION 1u
 #define COWD_FLAGS 3u
-#define MAX_GRAIN 2048u
+#define MAX_GRAIN 2048u /* limit: sectors of a COWD grain */
 
 static VixError bad_field(const char *name, const char *field, uint64_t found, const char *allowed, struct err *err)
 {

@@ -12,7 +12,7 @@
 #define COWD_HEADER_BYTES 2048u
 #define COWD_GTES_PER_GT 4096u
 #define COWD_GT_SECTORS 32u
-#define COWD_MAX_SECTORS UINT64_C(0xFFFFFFFF) /* of a disk and of a file: both are counted in 32 bits */
+#define COWD_MAX_SECTORS UINT64_C(0xFFFFFFFF) /* limit: sectors of a COWD disk, and of its file */
 
 /** The decoded header. Sectors unless said otherwise. */
 struct cowd_header {

@@ -10,7 +10,7 @@
 #include "store/store.h"
 
 #define SPLIT_EXTENT_SECTORS UINT64_C(4192256) /* 2047 MiB */
-#define HOSTED_MAX_SECTORS (UINT64_C(1) << 32) /* 2 TB, the limit of VMware's guide for hosted disks */
+#define HOSTED_MAX_SECTORS (UINT64_C(1) << 32) /* limit: sectors of a hosted disk that is made, by VMware's guide */
 
 struct disk_geometry {
     uint32_t cylinders, heads, sectors;

@@ -10,7 +10,7 @@
 #include "vmdk/create_int.h"
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define FORMAT_NO_LIMIT (UINT64_C(1) << 54) /* sectors: 2^63 bytes */
+#define FORMAT_NO_LIMIT (UINT64_C(1) << 54) /* limit: sectors of a flat disk that is made: 2^63 bytes */
 
 static const struct disk_layout layouts[] = {
     {.type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE, .extent_type = EXTENT_SPARSE, .format_max = SPARSE_EXTENT_MAX_SECTORS},

@@ -10,9 +10,9 @@
 
 #include "base/err.h"
 
-#define DESCRIPTOR_MAX_BYTES (1024u * 1024u)
-#define DESCRIPTOR_MAX_LINE 4096u
-#define DESCRIPTOR_MAX_EXTENTS 65536u
+#define DESCRIPTOR_MAX_BYTES (1024u * 1024u) /* limit: bytes of a descriptor */
+#define DESCRIPTOR_MAX_LINE 4096u            /* limit: bytes of a line of a descriptor */
+#define DESCRIPTOR_MAX_EXTENTS 65536u        /* limit: extents of a link */
 #define CID_NO_PARENT 0xFFFFFFFFu
 #define CID_FRESH 0xFFFFFFFEu
 

@@ -5,9 +5,9 @@
 
 #include "vmdk/descriptor.h"
 
-#define DESCRIPTOR_MAX_LINES 73728u                /* all extents, all keys, and room for comments */
-#define DESCRIPTOR_MAX_DDB_KEYS 4096u              /* bounds the work of looking keys up */
-#define DESCRIPTOR_MAX_SECTORS (UINT64_C(1) << 54) /* 2^63 bytes */
+#define DESCRIPTOR_MAX_LINES 73728u   /* limit: lines of a descriptor: all extents, all keys, and room for comments */
+#define DESCRIPTOR_MAX_DDB_KEYS 4096u /* limit: keys of the disk database: bounds the work of look-ups */
+#define DESCRIPTOR_MAX_SECTORS (UINT64_C(1) << 54) /* limit: sectors in a descriptor's numbers: 2^63 bytes */
 
 #define DDB_PREFIX "ddb."
 #define DDB_PREFIX_LEN 4u

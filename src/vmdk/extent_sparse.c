@@ -9,7 +9,7 @@
 #include "base/checked.h"
 #include "vmdk/sparse_int.h"
 
-#define MAX_TABLES_SKIPPED 2048u /* without a look at each entry: 64 GiB with the usual sizes */
+#define MAX_TABLES_SKIPPED 2048u /* own: without a look at each entry: 64 GiB with the usual sizes */
 
 static const struct extent_ops sparse_ops;
 static const struct grain_format sparse_format;

@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "vmdk/create.h"
 
-#define IDE_MAX_CYLINDERS 16383u
+#define IDE_MAX_CYLINDERS 16383u /* own: of the interface */
 #define SECTORS_1GIB UINT64_C(2097152)
 #define SECTORS_2GIB UINT64_C(4194304)
 

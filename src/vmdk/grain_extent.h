@@ -15,7 +15,7 @@
 #include "vmdk/extent.h"
 #include "vmdk/grain_tables.h"
 
-#define GRAIN_FILE_SECTORS_MAX (UINT64_C(1) << 32) /* entries are 32-bit sector numbers */
+#define GRAIN_FILE_SECTORS_MAX (UINT64_C(1) << 32) /* limit: sectors of a file with grains: entries have 32 bits */
 
 #define GTE_ABSENT 0u
 #define GTE_ZERO 1u              /* where the format says so */

@@ -17,7 +17,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 
-#define MAX_DIRTY_SECTORS ((UINT64_C(8) << 20) / GRAIN_TABLES_SECTOR)
+#define MAX_DIRTY_SECTORS ((UINT64_C(8) << 20) / GRAIN_TABLES_SECTOR) /* limit: changed sectors of tables in memory */
 #define MIN_PAGES 2u
 #define FILLINGS_MASK ((1u << GRAIN_TAG_SHIFT) - 1)
 #define SINGLE_PAGES 16u /* pages that are allocated one by one; those after them come in slabs */

@@ -19,8 +19,8 @@
 #include "base/err.h"
 
 #define GRAIN_PAGE_SHIFT 13u
-#define GRAIN_PAGE_ENTRIES (1u << GRAIN_PAGE_SHIFT) /* a multiple of the entries of a table of any format */
-#define GRAIN_TABLES_MAX_ENTRIES (UINT64_C(1) << 34)
+#define GRAIN_PAGE_ENTRIES (1u << GRAIN_PAGE_SHIFT)     /* a multiple of the entries of a table of any format */
+#define GRAIN_TABLES_MAX_ENTRIES (UINT64_C(1) << 34)    /* limit: grains of an extent */
 #define GRAIN_TABLES_CACHE_DEFAULT (UINT64_C(32) << 20) /* bytes */
 #define GRAIN_TABLES_SECTOR 512u                        /* bytes of a table that are marked, and written, together */
 

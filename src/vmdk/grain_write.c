@@ -20,8 +20,8 @@
 #include "codec/codec.h"
 #include "vmdk/grain_extent.h"
 
-#define GROW_STEP_MIN (UINT64_C(1) << 20) /* bytes by which the file is made longer */
-#define GROW_STEP_MAX (UINT64_C(64) << 20)
+#define GROW_STEP_MIN (UINT64_C(1) << 20)  /* bytes by which the file is made longer */
+#define GROW_STEP_MAX (UINT64_C(64) << 20) /* own: bytes */
 
 /* ---- death and the unclean flag ---- */
 

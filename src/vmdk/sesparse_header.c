@@ -28,7 +28,7 @@ enum {
 };
 
 #define GRAIN_SECTORS (UINT64_C(1) << SESPARSE_GRAIN_SHIFT)
-#define MAX_SECTOR (UINT64_C(1) << 53) /* any place or size: the bytes of their sum fit a signed 64-bit offset */
+#define MAX_SECTOR (UINT64_C(1) << 53) /* limit: numbers of sectors in an SE sparse header: two fit in 63 bits */
 
 static VixError bad_field(const char *name, const char *field, uint64_t found, const char *allowed, struct err *err)
 {

@@ -13,7 +13,7 @@
 #define SESPARSE_GRAIN_SHIFT 3u /* 8 sectors */
 #define SESPARSE_TABLE_SECTORS 64u
 #define SESPARSE_GTES_PER_GT 4096u
-#define SESPARSE_MAX_SECTORS (UINT64_C(1) << 37) /* 64 TiB */
+#define SESPARSE_MAX_SECTORS (UINT64_C(1) << 37) /* limit: sectors of an SE sparse disk, 64 TiB */
 
 /* The upper half of a directory entry that names a table. */
 #define SESPARSE_GDE_TABLE UINT64_C(0x10000000)

@@ -28,13 +28,13 @@ enum {
     OFF_COMPRESS = 77
 };
 
-#define UNFINISHED_MAGIC 0x766D646Bu /* "kdmv": a writer that was still at work */
-#define MAX_VERSION 3u
-#define MAX_SECTOR (UINT64_MAX / 2 / 512) /* any sector number or count: bytes then fit a signed 64-bit offset */
-#define MAX_GRAIN 8192u
-#define MAX_GRAIN_COMPRESSED 2048u
+#define UNFINISHED_MAGIC 0x766D646Bu      /* "kdmv": a writer that was still at work */
+#define MAX_VERSION 3u                    /* limit: version of a sparse header */
+#define MAX_SECTOR (UINT64_MAX / 2 / 512) /* limit: numbers of sectors in a sparse header: bytes fit in 63 bits */
+#define MAX_GRAIN 8192u                   /* limit: sectors of a grain */
+#define MAX_GRAIN_COMPRESSED 2048u        /* limit: sectors of a compressed grain */
 #define MIN_GTES 128u
-#define MAX_GTES 8192u
+#define MAX_GTES 8192u /* limit: entries of a grain table */
 #define KNOWN_INCOMPATIBLE (KDMV_FLAG_COMPRESSED | KDMV_FLAG_MARKERS)
 #define COMPRESS_DEFLATE 1u
 

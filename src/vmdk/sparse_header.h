@@ -23,7 +23,7 @@
 #define KDMV_DEFAULT_GRAIN 128u   /* sectors */
 #define KDMV_GTES_PER_GT 512u
 #define KDMV_DESCRIPTOR_SECTORS 20u
-#define KDMV_MAX_DESCRIPTOR_SECTORS 2048u
+#define KDMV_MAX_DESCRIPTOR_SECTORS 2048u /* limit: sectors of a descriptor in a sparse extent */
 
 /** The decoded header. Sectors unless said otherwise. */
 struct sparse_header {

@@ -8,8 +8,8 @@
 #include "vmdk/grain_extent.h"
 #include "vmdk/sparse_header.h"
 
-#define SPARSE_MAX_TABLES_PER_PAGE (GRAIN_PAGE_ENTRIES / 128) /* 128: the fewest entries of a table */
-#define SPARSE_MAX_WRITABLE_TABLES (1u << 20)                 /* of each copy: directories of 4 MiB */
+#define SPARSE_MAX_TABLES_PER_PAGE (GRAIN_PAGE_ENTRIES / 128) /* own: 128: the fewest entries of a table */
+#define SPARSE_MAX_WRITABLE_TABLES (1u << 20)                 /* limit: grain tables of an extent that is written */
 
 /** A grain directory kept for writing. In the usual layout each table follows the one before it: then only the place of
  * the first is kept. */

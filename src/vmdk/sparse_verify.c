@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "vmdk/sparse_int.h"
 
-#define MAX_GRAIN_MAP_BYTES (UINT64_C(64) << 20) /* one bit for each grain, or sector, of the file */
+#define MAX_GRAIN_MAP_BYTES (UINT64_C(64) << 20) /* limit: bytes of the map of an unclean file: a bit a grain */
 
 static VixError needs_repair(const struct sparse_extent *s, struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

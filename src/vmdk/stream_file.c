@@ -16,7 +16,7 @@
 #include "vmdk/stream_salvage.h"
 
 #define BLOCK_BYTES (STREAM_BLOCK_ENTRIES * 4)
-#define TAIL_ZEROS_MAX (64u * 1024u) /* zeros that may follow the footer: end-of-stream sector and padding */
+#define TAIL_ZEROS_MAX (64u * 1024u) /* limit: bytes of zeros behind a footer: end-of-stream sector and padding */
 #define TAIL_BYTES (TAIL_ZEROS_MAX + 2 * SECTOR_SIZE) /* and the footer with its marker */
 #define MIN_CACHE_BLOCKS 16u
 #define NO_BLOCK UINT32_MAX

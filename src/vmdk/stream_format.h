@@ -17,7 +17,7 @@
 #define STREAM_MARKER_BYTES 12u      /* of a grain: its first sector (8), size of its data (4); data follows */
 #define STREAM_LENGTH_BYTES 4u       /* in files without markers: size of the data alone */
 #define STREAM_OVERHEAD_SECTORS 128u /* where our writer puts the first record */
-#define STREAM_MAX_FILE_SECTORS (UINT64_C(1) << 32) /* tables hold 32-bit sector numbers */
+#define STREAM_MAX_FILE_SECTORS (UINT64_C(1) << 32) /* limit: sectors of a streamOptimized file */
 
 /** Types of markers of size 0. */
 enum stream_marker_type { STREAM_EOS = 0, STREAM_GT = 1, STREAM_GD = 2, STREAM_FOOTER = 3, STREAM_PROGRESS = 4 };

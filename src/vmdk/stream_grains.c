@@ -19,13 +19,13 @@
 #include "vmdk/stream_record.h"
 #include "work/work.h"
 
-#define BATCH_MAX 64u                    /* grains whose entries are looked up, and whose records are read, at once */
-#define BATCH_BYTES (UINT64_C(1) << 20)  /* of inflated data */
-#define RANDOM_BYTES (UINT64_C(1) << 20) /* cache for readers of parts of grains */
-#define RANDOM_SLOTS_MAX 8u
+#define BATCH_MAX 64u /* own: grains whose entries are looked up, and whose records are read, at once */
+#define BATCH_BYTES (UINT64_C(1) << 20)   /* of inflated data */
+#define RANDOM_BYTES (UINT64_C(1) << 20)  /* cache for readers of parts of grains */
+#define RANDOM_SLOTS_MAX 8u               /* own: grains in the cache */
 #define CHUNK_BYTES (UINT64_C(512) << 10) /* read ahead by one piece of work */
-#define CHUNK_MAX 8u                      /* grains of it */
-#define AHEAD_ITEMS_MAX 16u               /* pieces of work in flight */
+#define CHUNK_MAX 8u                      /* own: grains of it */
+#define AHEAD_ITEMS_MAX 16u               /* own: pieces of work in flight */
 #define AHEAD_AFTER_GRAINS 4u             /* read in order before read-ahead begins */
 
 enum slot_state { SLOT_EMPTY, SLOT_BUSY, SLOT_READY };

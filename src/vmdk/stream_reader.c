@@ -18,8 +18,8 @@
 
 #define BUFFER_BYTES (UINT64_C(256) << 10)
 #define ROUND_BYTES (UINT64_C(512) << 10) /* of grains in a slot */
-#define ROUND_GRAINS_MAX 16u
-#define SLOTS_MAX 32u
+#define ROUND_GRAINS_MAX 16u              /* own: grains of a slot */
+#define SLOTS_MAX 32u                     /* own: slots */
 
 /** Grains that are inflated. */
 struct result {

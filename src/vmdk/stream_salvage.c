@@ -13,7 +13,7 @@
 #include "codec/codec.h"
 #include "vmdk/stream_walk.h"
 
-#define MAX_TABLES (UINT64_C(1) << 21) /* in front, held against what was found */
+#define MAX_TABLES (UINT64_C(1) << 21) /* limit: grain tables in front that are held against what was salvaged */
 
 /** A sound grain. */
 struct found {

@@ -12,7 +12,7 @@
 #include "vmdk/extent.h"
 #include "vmdk/sparse_header.h"
 
-#define STREAM_SALVAGE_MAX_GRAINS (UINT64_C(1) << 25) /* 2 TiB in grains of 64 KiB; 8 bytes of memory each */
+#define STREAM_SALVAGE_MAX_GRAINS (UINT64_C(1) << 25) /* limit: grains that are salvaged; 8 bytes of memory each */
 
 /** What was found. */
 struct stream_salvage_report {

@@ -17,8 +17,8 @@
 #include "vmdk/sparse_header.h"
 #include "vmdk/stream_file.h"
 
-#define STREAM_WRITE_MAX_TABLES (UINT64_C(1) << 21) /* 64 TiB in grains of 64 KiB */
-#define STREAM_WRITE_MAX_THREADS 32u
+#define STREAM_WRITE_MAX_TABLES (UINT64_C(1) << 21) /* limit: grain tables of a stream that is written: 64 TiB */
+#define STREAM_WRITE_MAX_THREADS 32u                /* own: threads */
 
 /** Where the bytes go, each piece right behind the one before; called on any thread, one call at a time. */
 struct stream_sink {

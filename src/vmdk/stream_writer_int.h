@@ -11,8 +11,8 @@
 #include "vmdk/stream_writer.h"
 #include "work/work.h"
 
-#define STREAM_SLOT_GRAINS_MAX 64u
-#define STREAM_MAX_CODERS (STREAM_WRITE_MAX_THREADS + 1u) /* the caller's thread helps */
+#define STREAM_SLOT_GRAINS_MAX 64u                        /* own: grains of a slot */
+#define STREAM_MAX_CODERS (STREAM_WRITE_MAX_THREADS + 1u) /* own: the caller's thread helps */
 
 /** Some grains on their way. */
 struct stream_slot {

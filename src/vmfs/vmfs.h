@@ -13,11 +13,11 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define VMFS_MAX_LUNS 32u    /* of a datastore */
+#define VMFS_MAX_LUNS 32u    /* limit: LUNs of a datastore */
 #define VMFS_UUID_TEXT 36u   /* "52112c2e-60f5b79e-1b9c-000c29aabbcc" and a NUL */
-#define VMFS_LABEL_SIZE 129u /* with a NUL */
-#define VMFS_PATH_DEPTH 64u  /* folders in a path */
-#define VMFS_NAME_MAX 255u   /* bytes */
+#define VMFS_LABEL_SIZE 129u /* limit: bytes of a volume's label, with a NUL */
+#define VMFS_PATH_DEPTH 64u  /* limit: folders in a path on a volume */
+#define VMFS_NAME_MAX 255u   /* limit: bytes of a name on a volume */
 
 struct vmfs;
 struct vmfs_file;

@@ -3,7 +3,7 @@
  * blocks tell of), and the way along a path. A folder is read into memory, below a limit. */
 #include "vmfs/vmfs_int.h"
 
-#define MAX_FOLDER (64u * MIB)
+#define MAX_FOLDER (64u * MIB) /* limit: bytes of a folder of a volume */
 #define V5_RECORD 140u
 #define V5_NAME 128u
 

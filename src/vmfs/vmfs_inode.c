@@ -5,8 +5,8 @@
 #define LOCK_DESCRIPTOR 0x10C00001u
 #define META_SIGNATURE 0x66646D64u /* "fdmd", VMFS 6 */
 #define MIN_FILE_BLOCK 512u
-#define MAX_FILE_BLOCK (UINT64_C(1) << 36)
-#define MAX_BLOCKS (UINT64_C(1) << 27) /* of a file: 64 TiB twice, so that no walk is without end */
+#define MAX_FILE_BLOCK (UINT64_C(1) << 36) /* limit: bytes of a block of a file of a volume */
+#define MAX_BLOCKS (UINT64_C(1) << 27)     /* limit: blocks of a file of a volume: 64 TiB twice */
 #define ADDRESSES_V5 256u
 #define ADDRESS_BYTES_V6 2560u
 

@@ -147,7 +147,7 @@ uint32_t vmfs_resident_at(const struct vmfs *v, uint32_t *ret_room);
 
 /* ---- vmfs_map.c ---- */
 
-#define VMFS_NESTING 4u /* system files that have to be looked into to find a place in another */
+#define VMFS_NESTING 4u /* limit: system files to look into to find a place in another */
 
 /** As vmfs_file_map and vmfs_file_read; @nesting counts the system files on the way. */
 VixError vmfs_map_nested(struct vmfs_file *f, uint64_t off, uint64_t len, unsigned nesting, struct vmfs_run *ret_run,

@@ -7,7 +7,7 @@
 #define LVM_OFF MIB /* of the header, from the partition's beginning */
 #define LVM_MAGIC 0xC001D00Du
 #define LVM_HEADER 0x200u
-#define LVM_MAX_MAPS 64u
+#define LVM_MAX_MAPS 64u /* limit: maps of extents of a LUN */
 #define PE_SIZE 128u
 #define PES_PER_MAP 8192u
 #define MAP_BYTES (PE_SIZE * PES_PER_MAP)

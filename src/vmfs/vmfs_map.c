@@ -3,7 +3,7 @@
 #include "vmfs/vmfs_int.h"
 
 #define LOCK_EXCLUSIVE 1u
-#define SURVEY_TRIES 3
+#define SURVEY_TRIES 3 /* limit: readings of a file's map that changes meanwhile */
 
 static VixError place_of_run(const struct vmfs_file *f, struct vmfs_run *run, struct err *err)
 {

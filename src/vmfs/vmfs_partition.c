@@ -4,8 +4,8 @@
 #include "vmfs/vmfs_int.h"
 
 #define GPT_SIGNATURE "EFI PART"
-#define GPT_MAX_ENTRIES 1024u
-#define GPT_MAX_ENTRY 4096u
+#define GPT_MAX_ENTRIES 1024u /* limit: entries of a GPT */
+#define GPT_MAX_ENTRY 4096u   /* limit: bytes of an entry of a GPT */
 #define MBR_TYPE_VMFS 0xFBu
 
 /* AA31E02A-400F-11DB-9590-000C2911D1B8 */

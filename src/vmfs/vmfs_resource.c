@@ -4,11 +4,11 @@
 #include "vmfs/vmfs_int.h"
 
 #define RESOURCE_HEADER 0x38u
-#define RESOURCE_SIGNATURE 0x72666D64u /* "rfmd", VMFS 6 */
-#define MAX_PER_CLUSTER 65536u
-#define MAX_PER_GROUP 65536u
-#define MAX_RESOURCE (16u * MIB)
-#define MAX_GROUPS_BYTES (UINT64_C(1) << 62)
+#define RESOURCE_SIGNATURE 0x72666D64u       /* "rfmd", VMFS 6 */
+#define MAX_PER_CLUSTER 65536u               /* limit: resources of a cluster */
+#define MAX_PER_GROUP 65536u                 /* limit: clusters of a group */
+#define MAX_RESOURCE (16u * MIB)             /* limit: bytes of a resource */
+#define MAX_GROUPS_BYTES (UINT64_C(1) << 62) /* limit: bytes of all groups of a resource file */
 
 static VixError check_resources(const struct vmfs *v, const struct vmfs_file *f, const struct vmfs_resources *r,
                                 struct err *err)

@@ -13,9 +13,9 @@
 #define MAJOR_VMFS6 24u
 #define MAJOR_VMFS5 14u
 #define MIN_BLOCK (64u * 1024)
-#define MAX_BLOCK (64u * MIB)
-#define MAX_LARGE_SHIFT 12u
-#define MAX_CLUSTERS_PER_GROUP 65536u
+#define MAX_BLOCK (64u * MIB)         /* limit: bytes of a block of a volume */
+#define MAX_LARGE_SHIFT 12u           /* limit: large blocks are at most so many doublings of a block */
+#define MAX_CLUSTERS_PER_GROUP 65536u /* limit: clusters of a group, by the volume's header */
 
 VixError vmfs_locate(const struct vmfs *v, uint64_t off, uint64_t *len, const char *what, size_t *ret_lun,
                      uint64_t *ret_lun_off, struct err *err)

@@ -12,7 +12,7 @@
 /* Completion callbacks of programs run on these threads too, in whatever language. */
 #define STACK_BYTES ((size_t)1024 * 1024)
 
-#define THREADS_MAX 256u
+#define THREADS_MAX 256u /* own: threads of a process */
 
 static _Thread_local bool on_worker;
 
