@@ -11,6 +11,7 @@
 #   make soak            [KILLS=N] [MINUTES=30] kill command and host at random moments, load the host, fail every
 #                        call, lose the power at every moment
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
+#   make coverage        which lines of the source the tests run, and of what kind the others are; 20 minutes
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
 #   make curve           how times grow with capacity and grains; draws bench/curve.svg
 #   make tree            the tree that travels, vmware-vix-disklib-distrib, as a folder and a tarball in build/dist
@@ -26,7 +27,7 @@ PREFIX ?= /usr/local
 B = build/release
 DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-guest lint soak fuzz bench bench-build curve pictures tree image dist release check-reproducible \
+.PHONY: all build packages demo check check-packages check-guest lint soak fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
     install clean
 
 all: build
@@ -76,6 +77,10 @@ fuzz:
 	@scripts/setup fuzz
 	@$(MAKE) --no-print-directory build
 	@scripts/fuzz --time $(or $(TIME),60) $(TARGET)
+
+coverage:
+	@scripts/setup check
+	@nice scripts/coverage
 
 bench-build:
 	@scripts/setup bench

@@ -111,6 +111,11 @@ VixError confine_files(const struct host_config *config, const char *also_read, 
         code = allow_below(ruleset, "/proc", CAN_READ | CAN_LIST, err); /* they look for leaks there at the end */
     }
 #endif
+#if defined(VIXDISK_COUNTERS) /* a build that counts the lines that run, and writes that down at the end */
+    if (code == VIX_OK) {
+        code = allow_below(ruleset, VIXDISK_COUNTERS, what.files, err);
+    }
+#endif
     if (code == VIX_OK && also_read != NULL) {
         CLEANUP_FREE char *folder = store_path_folder(also_read, err);
         code = folder != NULL ? allow_below(ruleset, folder, CAN_READ, err) : VIX_E_OUT_OF_MEMORY;
