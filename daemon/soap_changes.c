@@ -13,8 +13,8 @@
 #include "disk/disk.h"
 
 #define SECTOR UINT64_C(512)
-#define AREAS_MAX 2000u                /* of one answer, as with ESXi */
-#define SPAN_MAX (UINT64_C(256) << 30) /* bytes that one answer is about */
+#define AREAS_MAX 2000u                /* limit: changed areas of one answer, as with ESXi */
+#define SPAN_MAX (UINT64_C(256) << 30) /* limit: bytes of a disk that one answer about changes is about */
 
 static void bad_argument(struct call *c, const char *name)
 {

@@ -10,7 +10,7 @@
 #include "daemon/datastore.h"
 #include "vmdk/chain.h"
 
-#define TRACKING_ID_MAX 72u
+#define TRACKING_ID_MAX 72u /* own: room for a change ID */
 
 /** The ID of a disk as it was when a link (0: the top) was the top one; "" where links of the chain are missing. */
 void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX]);

@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 
-#define PRIVILEGES_MAX 1000u /* of one question */
+#define PRIVILEGES_MAX 1000u /* limit: privileges of one question */
 
 static VixError need_server(const struct connection *c, const char *what, struct err *err)
 {
