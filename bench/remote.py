@@ -353,12 +353,15 @@ class Remote:
     def plugin_out(self):
         disk, image = self.data.sparse(), self.data.image()
         file = [self.nbdkit(), "-f", "--exit-with-parent", "file", image]
-        return Row("nbdkit vddk: 1 GiB sparse out by nbdcopy (peer: qemu-nbd, limit: nbdkit file)",
+        def limit(*options):
+            copy = " ".join(["nbdcopy", *options, '"$uri"', self.out("limit")])
+            return self.sides.run([*file, "--run", copy])
+        return Row("nbdkit vddk: 1 GiB sparse out by nbdcopy (peer: qemu-nbd, limit: nbdkit file, the second by one "
+                   "connection)",
                    lambda: self.sides.run(self.vddk("-r", disk, "--run", 'nbdcopy "$uri" ' + self.out("ours"))),
                    lambda: self.sides.run(["nbdcopy", "--", "[", "qemu-nbd", "-f", "vmdk", "-r", disk, "]",
                                            self.out("peer")]),
-                   lambda: self.sides.run([*file, "--run", 'nbdcopy "$uri" ' + self.out("limit")]), self.same(image),
-                   1 / 0.85)
+                   limit, self.same(image), 1 / 0.85, second=lambda: limit("--connections=1"))
 
     def plugin_in(self):
         image = self.data.image()
@@ -373,17 +376,17 @@ class Remote:
             path = fresh("in-peer.vmdk")
             return self.sides.run(["nbdcopy", "--destination-is-zero", "--flush", "--", image, "[", "qemu-nbd", "-f",
                                    "vmdk", path, "]"])
-        def limit():
+        def limit(*options):
             path = self.data.fresh("in-limit.raw")
             with open(path, "wb") as f:
                 f.truncate(os.path.getsize(image))
-            return self.sides.run([self.nbdkit(), "-f", "--exit-with-parent", "file", path, "--run",
-                                   'nbdcopy --destination-is-zero --flush %s "$uri"' % image])
+            copy = " ".join(["nbdcopy", "--destination-is-zero", "--flush", *options, image, '"$uri"'])
+            return self.sides.run([self.nbdkit(), "-f", "--exit-with-parent", "file", path, "--run", copy])
         def check():
             subprocess.check_call(["qemu-img", "compare", "-q", "-f", "raw", "-F", "vmdk", image,
                                    self.data.path("in-ours.vmdk")])
-        return Row("nbdkit vddk: 1 GiB sparse in by nbdcopy (peer: qemu-nbd, limit: nbdkit file)", ours, peer, limit, check,
-                   1 / 0.85)
+        return Row("nbdkit vddk: 1 GiB sparse in by nbdcopy (peer: qemu-nbd, limit: nbdkit file, the second by one "
+                   "connection)", ours, peer, limit, check, 1 / 0.85, second=lambda: limit("--connections=1"))
 
     def rows(self):
         return {

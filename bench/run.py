@@ -29,8 +29,8 @@ FAR = 10  # a peer that takes so many times as long as ours is run once: no medi
 
 def measure(row, rounds):
     first = 0.0
-    sides = [(name, side) for name, side in (("ours", row.ours), ("peer", row.peer), ("limit", row.limit))
-             if side is not None]
+    sides = [(name, side) for name, side in (("ours", row.ours), ("peer", row.peer), ("limit", row.limit),
+                                             ("second_limit", row.second)) if side is not None]
     results = {name: [] for name, side in sides}
     for number in range(rounds + 1):
         for name, side in sides:
@@ -52,6 +52,8 @@ def measure(row, rounds):
         out["peer_over_ours"] = out["peer"] / out["ours"]
     if "limit" in out:
         out["ours_over_limit"] = out["ours"] / out["limit"]
+    if "second_limit" in out:
+        out["ours_over_second"] = out["ours"] / out["second_limit"]
     shown = []
     if row.at_most is not None:
         out["at_most_limit"] = row.at_most
@@ -78,7 +80,14 @@ def show(name, r):
     print(COLUMNS % (name, number("ours", "%.4f"), number("peer", "%.4f"), number("limit", "%.4f"),
                      number("peer_over_ours", "%.2f"), number("ours_over_limit", "%.2f"), asked,
                      {True: "yes", False: "NO", None: "-"}[r.get("shown")], number("cpu_seconds", "%.2f"),
-                     number("rss_mib", "%.1f"), r["work"] + ("; " + r["note"] if "note" in r else "")), flush=True)
+                     number("rss_mib", "%.1f"), "; ".join([r["work"], *remarks(r)])), flush=True)
+
+
+def remarks(r):
+    if "second_limit" in r:
+        yield "second limit %.4f, ours %.2f times that" % (r["second_limit"], r["ours_over_second"])
+    if "note" in r:
+        yield r["note"]
 
 
 def machine():

@@ -81,10 +81,11 @@ class Sides:
 
 class Row:
     """A piece of work, done by ours, by the peer, and as bare work by the limit. Each side is a function that returns a
-    Run, or None. check compares the outputs of the last round, outside the timing, and returns a remark or None. At
-    most so many times the limit, or so many seconds, are what ours has to show (None: nothing is asked)."""
+    Run, or None. second is what the limit itself takes under a condition that ours cannot leave. check compares the
+    outputs of the last round, outside the timing, and returns a remark or None. At most so many times the limit, or so
+    many seconds, are what ours has to show (None: nothing is asked)."""
 
-    def __init__(self, work, ours, peer=None, limit=None, check=None, at_most=None, seconds=None):
+    def __init__(self, work, ours, peer=None, limit=None, check=None, at_most=None, seconds=None, second=None):
         self.work = work
         self.ours = ours
         self.peer = peer
@@ -92,3 +93,4 @@ class Row:
         self.check = check
         self.at_most = at_most
         self.seconds = seconds
+        self.second = second
