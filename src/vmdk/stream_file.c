@@ -199,17 +199,22 @@ static VixError gde_locked(struct stream_file *f, uint64_t table, uint32_t *ret_
     return e;
 }
 
-static VixError check_entries(struct stream_file *f, uint64_t grain, const uint32_t *entries, uint32_t count,
+/** Entries before a bad one are good: *count is cut to them. Only a bad first one is a failure. */
+static VixError check_entries(struct stream_file *f, uint64_t grain, const uint32_t *entries, uint32_t *count,
                               struct err *err)
 {
     bool zero_gte = (f->h.flags & KDMV_FLAG_ZERO_GTE) != 0;
     uint32_t least = f->markers ? STREAM_MARKER_BYTES : STREAM_LENGTH_BYTES;
 
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < *count; i++) {
         if (entries[i] == 0 || (entries[i] == 1 && zero_gte)) {
             continue;
         }
         if (entries[i] == 1 || !inside_file(f, (uint64_t)entries[i] * SECTOR_SIZE, least)) {
+            if (i > 0) {
+                *count = i;
+                return VIX_OK;
+            }
             return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                            "%s: the table entry of grain %" PRIu64 " is sector %" PRIu32
                            ", outside the grains of the file (%" PRIu64 " bytes)",
@@ -272,7 +277,7 @@ VixError stream_file_entries(struct stream_file *f, const struct stream_live *li
     } else if (e == VIX_OK) {
         e = table_entries(f, gde, table, index, count, ret_entries, err);
     }
-    return e == VIX_OK ? check_entries(f, grain, ret_entries, count, err) : e;
+    return e == VIX_OK ? check_entries(f, grain, ret_entries, ret_count, err) : e;
 }
 
 VixError stream_file_load_gd(struct stream_file *f, uint64_t max_tables, uint32_t **ret_gd, struct err *err)

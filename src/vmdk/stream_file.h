@@ -51,7 +51,8 @@ void stream_file_close(struct stream_file *f);
 
 /** The table entries of grains from grain on: at least one, at most max, as many as one block of a table holds; grain
  * lies within the disk. Entry 0: absent; 1: zeros (only where the header allows that); else the sector of the record,
- * checked to begin inside the file. @live NULL: the file's own tables. */
+ * checked to begin inside the file; those before one that is not are told without it. @live NULL: the file's own
+ * tables. */
 VixError stream_file_entries(struct stream_file *f, const struct stream_live *live, uint64_t grain, uint32_t max,
                              uint32_t *ret_entries, uint32_t *ret_count, struct err *err);
 

@@ -286,6 +286,31 @@ static void a_grain_that_inflates_to_the_wrong_length_is_damage(void **state)
     free(zeros);
 }
 
+/** An entry that cannot be spoils its own grain, not the one before, for which it was only looked at as a hint. */
+static void a_bad_entry_does_not_spoil_the_grain_before_it(void **state)
+{
+    uint64_t sectors;
+    struct store *s = make_good(&sectors);
+    struct extent_run run;
+    uint8_t buf[128 * SECTOR_SIZE];
+
+    (void)state;
+    poke(s, (sectors - 9) * SECTOR_SIZE + 8, 0xFFFFFFFF);
+    struct extent *x = open_stream(s, false, 0, 2);
+    CHECK(x->ops->read_coded(x, 0, 128, buf, &err));
+    assert_int_equal(buf[0], 0);
+    CHECK(x->ops->read_coded(x, 128, 128, buf, &err));
+    assert_int_equal(buf[0], (uint8_t)(GRAIN_BYTES / 700));
+    assert_int_equal(x->ops->read_coded(x, 256, 128, buf, &err), VIX_E_DISK_NEEDSREPAIR);
+    CHECK(x->ops->read_coded(x, 384, 128, buf, &err));
+    CHECK(x->ops->map(x, 0, 512, 0, &run, &err)); /* up to the damage */
+    assert_int_equal(run.kind, RUN_CODED);
+    assert_int_equal(run.nsectors, 256);
+    assert_int_equal(x->ops->map(x, 256, 256, 0, &run, &err), VIX_E_DISK_NEEDSREPAIR);
+    CHECK(x->ops->close(x, NULL));
+    store_close(s);
+}
+
 static void sound_grains_are_read_beside_a_damaged_one(void **state)
 {
     uint64_t sectors;
@@ -355,6 +380,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_line_longer_than_the_header_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(each_damage_has_its_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(a_grain_that_inflates_to_the_wrong_length_is_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bad_entry_does_not_spoil_the_grain_before_it, setup, teardown),
         cmocka_unit_test_setup_teardown(sound_grains_are_read_beside_a_damaged_one, setup, teardown),
         cmocka_unit_test_setup_teardown(no_byte_leads_to_a_crash, setup, teardown),
     };
