@@ -10,6 +10,8 @@
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=N] [MINUTES=30] kill command and host at random moments, load the host, fail every
 #                        call, lose the power at every moment
+#   make differential    [SEEDS=1000] random disks, damaged too, read by ours and by qemu-img; every difference has a name
+#   make helgrind        eight threads that mix all calls, under valgrind's helgrind; some minutes
 #   make fuzz            [TIME=60] [TARGET=name] fuzz each target for so many seconds
 #   make coverage        which lines of the source the tests run, and of what kind the others are; 20 minutes
 #   make bench           [ROW=NAME...] compare the speed with others, and with what the machine can do
@@ -27,7 +29,7 @@ PREFIX ?= /usr/local
 B = build/release
 DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-guest lint soak fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
+.PHONY: all build packages demo check check-packages check-guest lint soak differential helgrind fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
     install clean
 
 all: build
@@ -71,7 +73,19 @@ soak:
 	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --kills $(or $(KILLS),500)
 	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --minutes $(or $(MINUTES),30)
 	@VIXDISK_FAULTS=all $(B)/tests/api/api_faults
+	@VIXDISK_FAULTS=all $(B)/tests/api/api_net_faults $(B)/daemon/vixdiskd
 	@VIXDISK_CRASH_SEEDS=20 $(B)/tests/unit/test_power_loss
+
+differential:
+	@scripts/setup check
+	@$(MAKE) --no-print-directory build
+	@VIXDISK=$(B)/tool/vixdisk tests/differential/run.py --seeds $(or $(SEEDS),1000) --jobs $$(nproc)
+
+helgrind:
+	@scripts/setup check
+	@$(MAKE) --no-print-directory build
+	@valgrind --tool=helgrind --quiet --error-exitcode=99 --suppressions=tests/api/helgrind.supp \
+	    $(B)/tests/api/api_threads $(B)/daemon/vixdiskd 8
 
 fuzz:
 	@scripts/setup fuzz

@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -58,8 +60,17 @@ static bool fails(uint32_t kind)
 /* -1 with the errno that was chosen. */
 static int failure(void)
 {
-    errno = how == FAULTY_SHORT ? EIO : how;
+    errno = how < 0 ? EIO : how;
     return -1;
+}
+
+/* Of a call on a connection that is to fail: whether it fails at once. Else it is to be made. */
+static bool fails_at_once(int fd)
+{
+    if (how == FAULTY_CUT || how == ECONNRESET) {
+        (void)shutdown(fd, SHUT_RDWR);
+    }
+    return how >= 0;
 }
 
 /* The real function of a name. */
@@ -200,6 +211,93 @@ int unlinkat(int folder, const char *path, int flags)
 {
     REAL(unlinkat)
     return fails(FAULTY_UNLINK) ? failure() : real(folder, path, flags);
+}
+
+/* ---- connections ---- */
+
+int socket(int domain, int type, int protocol)
+{
+    REAL(socket)
+    return fails(FAULTY_CONNECT) && how >= 0 ? failure() : real(domain, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t len)
+{
+    REAL(connect)
+    return fails(FAULTY_CONNECT) && fails_at_once(fd) ? failure() : real(fd, to, len);
+}
+
+/* How much of n bytes is to be done: all; half; FAILED. */
+#define FAILED SIZE_MAX
+static size_t some_of(uint32_t kind, int fd, size_t n)
+{
+    if (!fails(kind)) {
+        return n;
+    }
+    if (how == FAULTY_SHORT) {
+        return n > 1 ? n / 2 : n;
+    }
+    return fails_at_once(fd) ? FAILED : n;
+}
+
+ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+    REAL(send)
+    n = some_of(FAULTY_SEND, fd, n);
+    return n == FAILED ? failure() : real(fd, buf, n, flags);
+}
+
+ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+    REAL(recv)
+    n = some_of(FAULTY_RECEIVE, fd, n);
+    return n == FAILED ? failure() : real(fd, buf, n, flags);
+}
+
+/* The first piece of a message, or half of it if it is the only one. */
+static struct msghdr shorter(const struct msghdr *message, struct iovec *piece)
+{
+    struct msghdr m = *message;
+
+    *piece = m.msg_iov[0];
+    if (m.msg_iovlen == 1 && piece->iov_len > 1) {
+        piece->iov_len /= 2;
+    }
+    m.msg_iov = piece;
+    m.msg_iovlen = 1;
+    return m;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    struct iovec piece;
+
+    REAL(sendmsg)
+    size_t some = some_of(FAULTY_SEND, fd, 2);
+    if (some == 1) {
+        struct msghdr m = shorter(message, &piece);
+        return real(fd, &m, flags);
+    }
+    return some == FAILED ? failure() : real(fd, message, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct iovec piece;
+
+    REAL(recvmsg)
+    size_t some = some_of(FAULTY_RECEIVE, fd, 2);
+    if (some == 1) {
+        struct msghdr m = shorter(message, &piece);
+        return real(fd, &m, flags);
+    }
+    return some == FAILED ? failure() : real(fd, message, flags);
+}
+
+int poll(struct pollfd *fds, nfds_t n, int wait_ms)
+{
+    REAL(poll)
+    return fails(FAULTY_POLL) && how >= 0 ? failure() : real(fds, n, wait_ms);
 }
 
 /* ---- memory ---- */

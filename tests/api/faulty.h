@@ -17,11 +17,16 @@
 #define FAULTY_NAME (1u << 5) /* rename, link */
 #define FAULTY_UNLINK (1u << 6)
 #define FAULTY_MEMORY (1u << 7)
+#define FAULTY_CONNECT (1u << 8) /* sockets that are made and connected */
+#define FAULTY_SEND (1u << 9)
+#define FAULTY_RECEIVE (1u << 10)
+#define FAULTY_POLL (1u << 11)
 
 #define FAULTY_SHORT (-1) /* instead of an errno: half of a read or write is done, without an error */
+#define FAULTY_CUT (-2)   /* of a connection: it ends before the call, which then sees that */
 
-/** From now on the nth call (1: the next; 0: none) of these kinds fails as errnum says; all that follow it too if it
- * stays. Counting begins at 0. */
+/** With ECONNRESET a connection ends too: the other side sees that. From now on the nth call (1: the next; 0: none) of
+ * these kinds fails as errnum says; all that follow it too if it stays. Counting begins at 0. */
 void faulty_set(uint32_t kinds, uint64_t nth, int errnum, bool stays);
 
 /** Ends it. The number of calls that were counted. */
