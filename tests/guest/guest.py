@@ -46,7 +46,7 @@ class Qemu:
         boot = place.write("boot.img", bytes(MIB))
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-m", "512", "-nographic", "-nodefaults", "-no-reboot",
-             "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1",
+             "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 no_timer_check",
              "-smbios", "type=1,manufacturer=VMware,, Inc.,uuid=" + proxies.UUID_TURNED.lower(),
              "-netdev", "user,id=n0", "-device", "e1000,netdev=n0,mac=" + proxies.MAC, "-device", "pvscsi,id=s0",
              "-drive", "if=none,id=boot,format=raw,file=" + boot, "-device", "scsi-hd,bus=s0.0,scsi-id=0,drive=boot",
