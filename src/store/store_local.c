@@ -402,7 +402,8 @@ static VixError local_check_place(struct store_fs *fs, const char *real_path, ui
     if (fs != store_fs_local()) {
         return VIX_OK; /* was opened without following links */
     }
-    CLEANUP_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int root =
+        open_again(&(struct file_place){.folder = AT_FDCWD, .name = "/"}, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     if (root < 0) {
         return err_set_errno(err, errno, "/: cannot open the folder");
     }

@@ -69,8 +69,11 @@ static VixError plain_form(const char *path, char **ret_plain, struct err *err)
 static VixError step_into(int *folder, const char *name, const char *path, struct err *err)
 {
     struct stat st;
-    int fd = openat(*folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd;
 
+    do {
+        fd = openat(*folder, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
     if (fd >= 0) {
         (void)close(*folder);
         *folder = fd;
