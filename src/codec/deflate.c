@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* zlib streams of whole buffers: libdeflate, and ISA-L for level 1 where the build has it (about three times as fast at
- * a slightly worse ratio). A coder belongs to one thread at a time; nothing else is shared. */
+/* zlib streams of whole buffers: libdeflate, and on x86-64 ISA-L for level 1 where the build has it (about three times
+ * as fast at a slightly worse ratio). A coder belongs to one thread at a time; nothing else is shared. */
 #include <libdeflate.h>
 #ifdef HAVE_ISAL
 #include <isa-l/igzip_lib.h>
