@@ -167,7 +167,7 @@ def san_script(place):
     look = [connect, ["open", DISK, READ_ONLY], ["read", 0, SIZE // SECTOR, "/out"], ["close"], ["disconnect"]]
 
     def run(name, config="/config"):
-        return "echo %s; driven /san-log %s </calls; sed -n 's/.*LUN naa.* is /is /p' /san-log; sha256sum /out; " \
+        return "echo %s; driven /san-log %s </calls; sed -n 's/.*LUN naa[^ :]* is /is /p' /san-log; sha256sum /out; " \
             "rm -f /san-log /out\n" % (name, config)
 
     multipath = ("echo \"0 $(cat /sys/block/sdb/size) multipath 0 0 1 1 round-robin 0 2 1 8:16 1 8:32 1\" | "
