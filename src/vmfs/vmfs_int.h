@@ -60,7 +60,7 @@ struct vmfs_inode {
 #define VMFS_PAGES 8u /* pointer blocks that are kept for a file */
 
 struct vmfs_page {
-    uint64_t off; /* in the volume */
+    uint64_t address; /* of the block */
     uint8_t *bytes;
 };
 

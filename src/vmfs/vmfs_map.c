@@ -27,8 +27,8 @@ static VixError map_block(const struct vmfs_file *f, uint64_t address, struct vm
     if (code != VIX_OK) {
         return code;
     }
-    /* by the size of the block itself: a file may be counted in other ones */
-    uint64_t skip = run->off % b.size;
+    /* by the size of the block itself, a power of two: a file may be counted in other ones */
+    uint64_t skip = run->off & (b.size - 1);
     run->len = min_u64(run->len, b.size - skip);
     run->volume_off = b.off + skip;
     run->kind = b.kind;
@@ -63,32 +63,30 @@ static VixError map_sub_block(const struct vmfs_file *f, uint64_t address, unsig
 static VixError map_piece(struct vmfs_file *f, uint64_t off, uint64_t len, unsigned nesting, struct vmfs_run *ret_run,
                           struct err *err)
 {
-    struct vmfs_run run = {.off = off, .len = len};
     uint64_t address = 0, span = 0;
 
+    *ret_run = (struct vmfs_run){.off = off, .len = len};
     if (f->inode.zla == VMFS_ZLA_RESIDENT) {
-        VixError code = map_resident(f, &run, err);
-        *ret_run = run;
-        return code;
+        return map_resident(f, ret_run, err);
     }
     VixError code = vmfs_find_address(f, off, nesting, &address, &span, err);
     if (code != VIX_OK) {
         return code;
     }
-    run.len = min_u64(len, span);
+    ret_run->len = min_u64(len, span);
     unsigned type = address & VMFS_ADDRESS_TYPE;
     if (address == 0) {
-        run.kind = VMFS_HOLE;
-    } else if (type == VMFS_ADDRESS_BLOCK || type == VMFS_ADDRESS_LARGE) {
-        code = map_block(f, address, &run, err);
-    } else if (type == VMFS_ADDRESS_SUB_BLOCK) {
-        code = map_sub_block(f, address, nesting, &run, err);
-    } else {
-        code = vmfs_corrupt(err, "%s: 0x%" PRIx64 " at byte %" PRIu64 " is not the address of a block", f->path,
-                            address, off);
+        ret_run->kind = VMFS_HOLE;
+        return VIX_OK;
     }
-    *ret_run = run;
-    return code;
+    if (type == VMFS_ADDRESS_BLOCK || type == VMFS_ADDRESS_LARGE) {
+        return map_block(f, address, ret_run, err);
+    }
+    if (type == VMFS_ADDRESS_SUB_BLOCK) {
+        return map_sub_block(f, address, nesting, ret_run, err);
+    }
+    return vmfs_corrupt(err, "%s: 0x%" PRIx64 " at byte %" PRIu64 " is not the address of a block", f->path, address,
+                        off);
 }
 
 static bool goes_on(const struct vmfs_run *a, const struct vmfs_run *b)

@@ -13,6 +13,12 @@ static uint32_t address_size(const struct vmfs *v)
     return v->v6 ? 8 : 4;
 }
 
+/** The addresses of a pointer block are so many doublings of one. */
+static unsigned pointers_shift(const struct vmfs *v)
+{
+    return v->v6 ? 13 : 10;
+}
+
 static uint64_t get_address(const struct vmfs *v, const uint8_t *at)
 {
     return v->v6 ? get_le64(at) : get_le32(at);
@@ -45,7 +51,7 @@ VixError vmfs_locate_resource(struct vmfs *v, enum vmfs_system which, uint64_t c
     return code;
 }
 
-/** Reads a pointer block; *ret_off: its place in the volume, by which it is known. */
+/** Where a pointer block is in the volume. */
 static VixError locate_pointers(struct vmfs_file *f, uint64_t address, unsigned nesting, uint64_t *ret_off,
                                 struct err *err)
 {
@@ -86,11 +92,11 @@ static VixError locate_pointers(struct vmfs_file *f, uint64_t address, unsigned 
 
 /* ---- pointer blocks in memory ---- */
 
-static bool look_up_page(struct vmfs_file *f, uint64_t off, uint64_t index, uint64_t *ret_address)
+static bool look_up_page(struct vmfs_file *f, uint64_t block, uint64_t index, uint64_t *ret_address)
 {
     SCOPED_LOCK(&f->lock);
     for (size_t i = 0; i < VMFS_PAGES; i++) {
-        if (f->pages[i].bytes != NULL && f->pages[i].off == off) {
+        if (f->pages[i].bytes != NULL && f->pages[i].address == block) {
             *ret_address = get_address(f->v, f->pages[i].bytes + index * address_size(f->v));
             return true;
         }
@@ -98,27 +104,35 @@ static bool look_up_page(struct vmfs_file *f, uint64_t off, uint64_t index, uint
     return false;
 }
 
-static void keep_page(struct vmfs_file *f, uint64_t off, uint8_t *bytes)
+static void keep_page(struct vmfs_file *f, uint64_t block, uint8_t *bytes)
 {
     SCOPED_LOCK(&f->lock);
     struct vmfs_page *page = &f->pages[f->hand++ % VMFS_PAGES];
     free(page->bytes);
-    *page = (struct vmfs_page){.off = off, .bytes = bytes};
+    *page = (struct vmfs_page){.address = block, .bytes = bytes};
 }
 
-static VixError read_pointer(struct vmfs_file *f, uint64_t off, uint64_t index, uint64_t *ret_address, struct err *err)
+/** An address that is in the pointer block of another one. One that is in memory costs no way through system files. */
+static VixError read_pointer(struct vmfs_file *f, uint64_t block, uint64_t index, unsigned nesting,
+                             uint64_t *ret_address, struct err *err)
 {
-    if (look_up_page(f, off, index, ret_address)) {
+    uint64_t off = 0;
+
+    if (look_up_page(f, block, index, ret_address)) {
         return VIX_OK;
+    }
+    VixError code = locate_pointers(f, block, nesting, &off, err);
+    if (code != VIX_OK) {
+        return code;
     }
     CLEANUP_FREE uint8_t *bytes = alloc_aligned(4096, pointer_block_size(f->v), err);
     if (bytes == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    VixError code = vmfs_volume_read(f->v, bytes, pointer_block_size(f->v), off, "a pointer block", err);
+    code = vmfs_volume_read(f->v, bytes, pointer_block_size(f->v), off, "a pointer block", err);
     if (code == VIX_OK) {
         *ret_address = get_address(f->v, bytes + index * address_size(f->v));
-        keep_page(f, off, TAKE_PTR(bytes));
+        keep_page(f, block, TAKE_PTR(bytes));
     }
     return code;
 }
@@ -148,35 +162,32 @@ VixError vmfs_find_address(struct vmfs_file *f, uint64_t off, unsigned nesting, 
                            uint64_t *ret_span, struct err *err)
 {
     const struct vmfs *v = f->v;
+    const unsigned pointers = pointers_shift(v);
     uint32_t count, first = vmfs_addresses_at(v, &count);
-    uint64_t per_block = pointer_block_size(v) / address_size(v);
     unsigned levels = 0;
 
     VixError code = levels_of(f, &levels, err);
     if (code != VIX_OK) {
         return code;
     }
-    uint64_t index = off / f->inode.block_size;
-    uint64_t blocks = levels == 2 ? per_block * per_block : levels == 1 ? per_block : 1; /* of an address */
-    if (index / blocks >= count) {
+    unsigned block = (unsigned)__builtin_ctzll(f->inode.block_size); /* sizes are powers of two */
+    unsigned shift = block + levels * pointers;                      /* of what an address covers; at most 62 */
+    uint64_t index = off >> shift;
+    if (index >= count) {
         return vmfs_corrupt(err, "%s: byte %" PRIu64 " is beyond what its %" PRIu32 " addresses reach", f->path, off,
                             count);
     }
-    uint64_t address = get_address(v, f->inode.bytes + first + index / blocks * address_size(v));
-    for (; levels > 0 && address != 0; levels--) {
-        uint64_t at = 0;
-        index %= blocks;
-        blocks /= per_block;
-        code = locate_pointers(f, address, nesting, &at, err);
-        if (code == VIX_OK) {
-            code = read_pointer(f, at, index / blocks, &address, err);
-        }
+    uint64_t address = get_address(v, f->inode.bytes + first + index * address_size(v));
+    while (shift > block && address != 0) {
+        shift -= pointers;
+        index = off >> shift & ((UINT64_C(1) << pointers) - 1);
+        code = read_pointer(f, address, index, nesting, &address, err);
         if (code != VIX_OK) {
             return code;
         }
     }
-    uint64_t span = blocks * f->inode.block_size; /* at most 2^26 blocks of 2^38 bytes */
+    uint64_t span = UINT64_C(1) << shift;
     *ret_address = address;
-    *ret_span = span - off % span;
+    *ret_span = span - (off & (span - 1));
     return VIX_OK;
 }
