@@ -15,15 +15,17 @@ import proxy  # noqa: E402
 BYTES = 2 * GIB
 
 
-def reads(of, transport, options, device, size, depth):
-    """A row of reads of one disk, beside pread of what holds its bytes."""
+def reads(of, transport, options, device, size, depth, *within):
+    """A row of reads of one disk, beside pread of what holds its bytes: a file, or `within` it so many from there."""
     count = BYTES // size if size >= MIB else 100000
     how = [] if size >= MIB else ["--random"]
     ours = of.sides.inner(of.tool, "bench", "read", "-q", "--json", "-s", str(size), "-c", str(count), "-d", str(depth),
                           *how, *options, "[store] vm1/disk.vmdk")
-    limit = of.sides.inner(of.io, device, "read", str(size), str(count), "random" if how else "sequential", "1")
+    limit = of.sides.inner(of.io, device, "read", str(size), str(count), "random" if how else "sequential", "1",
+                           *map(str, within))
     return Row("%s: %s, %d at once (limit: pread on 1 thread)" % (
-        transport, "2 GiB read, 1M" if size >= MIB else "random 4K read", depth), ours, None, limit, at_most=1 / 0.9)
+        transport, "2 GiB read, 1M" if size >= MIB else "random 4K read", depth), ours, None, limit, at_most=1 / 0.9,
+        gib=size * count / GIB)
 
 
 class Attached:

@@ -2,8 +2,9 @@
 /* io_limit.c - what the kernel alone takes for the reads and writes of a bench of a disk: pread and pwrite of a raw
  * file, at the same places as `vixdisk bench` has them.
  *
- * usage: io_limit FILE read|write SIZE COUNT sequential|random THREADS
- *   SIZE bytes of a request; write ends with fdatasync. FILE must be there, and as long as its places should lie apart.
+ * usage: io_limit FILE read|write SIZE COUNT sequential|random THREADS [FROM BYTES]
+ *   SIZE bytes of a request; write ends with fdatasync. FILE must be there, and as long as its places should lie apart;
+ *   with FROM only BYTES of it from there on count.
  * Prints the seconds. */
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct job {
     bool random;
     size_t size;
     uint64_t count;
+    uint64_t from;
     uint64_t places;
     atomic_uint_fast64_t next;
 };
@@ -55,7 +57,7 @@ static void *worker(void *arg)
     memset(buf, 0x5a, job->size);
     while ((index = atomic_fetch_add(&job->next, 1)) < job->count) {
         uint64_t place = job->random ? mix(1 + index) % job->places : index % job->places;
-        off_t at = (off_t)(place * job->size);
+        off_t at = (off_t)(job->from + place * job->size);
         ssize_t n = job->writing ? pwrite(job->fd, buf, job->size, at) : pread(job->fd, buf, job->size, at);
         if (n != (ssize_t)job->size) {
             die("a request was not carried out whole");
@@ -77,8 +79,8 @@ int main(int argc, char **argv)
     pthread_t thread[MAX_THREADS];
     struct stat st;
 
-    if (argc != 7) {
-        die("usage: io_limit FILE read|write SIZE COUNT sequential|random THREADS");
+    if (argc != 7 && argc != 9) {
+        die("usage: io_limit FILE read|write SIZE COUNT sequential|random THREADS [FROM BYTES]");
     }
     struct job job = {
         .writing = strcmp(argv[2], "write") == 0,
@@ -91,10 +93,12 @@ int main(int argc, char **argv)
     if (job.fd < 0 || fstat(job.fd, &st) != 0) {
         die("cannot open the file");
     }
-    if (job.size == 0 || (uint64_t)st.st_size < job.size || threads < 1 || threads > MAX_THREADS) {
-        die("SIZE or THREADS cannot be");
+    uint64_t bytes = argc == 9 ? strtoull(argv[8], NULL, 10) : (uint64_t)st.st_size;
+    job.from = argc == 9 ? strtoull(argv[7], NULL, 10) : 0;
+    if (job.size == 0 || bytes < job.size || threads < 1 || threads > MAX_THREADS) {
+        die("SIZE, BYTES or THREADS cannot be");
     }
-    job.places = (uint64_t)st.st_size / job.size;
+    job.places = bytes / job.size;
     double begin = now();
     for (int i = 0; i < threads; i++) {
         if (pthread_create(&thread[i], NULL, worker, &job) != 0) {

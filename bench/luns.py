@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Rows of disks by SAN: a folder is the machine, as in tests/remote/san.py, its LUN a file on tmpfs with a volume of VMFS 6
-and a disk of 2 GiB that is thick, beside pread of that file. The times are those of reads alone, without the opening."""
+and a disk of 2 GiB that is thick, beside pread of its bytes there. The times are those of reads alone, without the
+opening."""
 import os
 import sys
 
@@ -44,10 +45,18 @@ class Luns:
                         "--password-file", self.path("password"), "--thumbprint", self.host.identity.sha1, "--vm",
                         "moref=" + self.host.vm, "--transport", "san", "--set", "vixdisk.hostRoot=" + self.lab.root]
 
+    def place(self):
+        """Where the disk's bytes begin on the LUN; they are in one piece."""
+        v = self.lab.volume
+        places = v.files["vm1/disk-flat.vmdk"].places
+        first = v.where(places[0])[1]
+        assert all(v.where(places[i])[1] == first + i * MIB for i in places)
+        return first
+
     def reads(self, size, depth):
         def row():
             self.start()
-            return reads(self, "san", self.options, self.lab.volume.luns[0], size, depth)
+            return reads(self, "san", self.options, self.lab.volume.luns[0], size, depth, self.place(), BYTES)
         return row
 
     def rows(self):

@@ -167,7 +167,8 @@ class Remote:
                        lambda: self.sides.run([self.tool, "convert", "-q", "-t", "raw", *self.options(transport), disk,
                                                self.out("ours")]),
                        lambda: self.sides.run(["nbdcopy", theirs, self.out("peer")]),
-                       lambda: self.sides.run(["nbdcopy", limit, self.out("limit")]), self.same(source), 1 / 0.9)
+                       lambda: self.sides.run(["nbdcopy", limit, self.out("limit")]), self.same(source), 1 / 0.9,
+                       gib=BYTES / GIB)
         return row
 
     def write(self, transport):
@@ -182,7 +183,8 @@ class Remote:
                                           *self.options(transport), source, disk),
                        self.sides.command("nbdcopy", "--flush", source, theirs),
                        self.sides.command("nbdcopy", "--flush", source, limit),
-                       lambda: subprocess.check_call(["cmp", source, self.data.path("target-flat.vmdk")]), 1 / 0.9)
+                       lambda: subprocess.check_call(["cmp", source, self.data.path("target-flat.vmdk")]), 1 / 0.9,
+                       gib=BYTES / GIB)
         return row
 
     # ---- 4 GiB from file to file, beside a program that does nothing but send and receive ----
@@ -226,7 +228,7 @@ class Remote:
             return Row("%s: 4 GiB out of a remote disk into a file by %s (peer: qemu-nbd and nbdcopy, limit: a bare %s "
                        "copy of the file)" % (transport, "nbdkit vddk and nbdcopy" if plugin else "convert", way), ours,
                        lambda: self.sides.run(["nbdcopy", theirs, self.fresh_out("peer")]), self.bare_copy(way),
-                       self.same(source), 1 / 0.6)
+                       self.same(source), 1 / 0.6, gib=4)
         return row
 
     def copy_in(self, transport, way, plugin):
@@ -256,7 +258,7 @@ class Remote:
             return Row("%s: a file of 4 GiB into a remote disk by %s (peer: qemu-nbd and nbdcopy, limit: a bare %s copy "
                        "of the file)" % (transport, "nbdkit vddk and nbdcopy" if plugin else "convert", way), ours, peer,
                        self.bare_copy(way),
-                       lambda: subprocess.check_call(["cmp", source, self.data.path("blank-flat.vmdk")]), 1 / 0.6)
+                       lambda: subprocess.check_call(["cmp", source, self.data.path("blank-flat.vmdk")]), 1 / 0.6, gib=4)
         return row
 
     def line_rate(self, transport, limit, at_most):
@@ -264,24 +266,25 @@ class Remote:
             return Row("%s: 2 GiB read, 1M, 16 at once (limit: one bare %s)" % (transport, limit),
                        self.sides.inner(*self.bench(self.full(), transport, MIB, BYTES // MIB, 16)), None,
                        self.sides.inner(os.path.join(self.build, "bench", "net_limit"), limit, str(BYTES // GIB)),
-                       at_most=at_most)
+                       at_most=at_most, gib=BYTES / GIB)
         return row
 
     def small(self):
         disk = self.full()
         return Row("nbd: random 4K read, 32 at once (limit: the same one at a time)",
                    self.sides.inner(*self.bench(disk, "nbd", 4096, 50000, 32, "--random")), None,
-                   self.sides.inner(*self.bench(disk, "nbd", 4096, 50000, 1, "--random")), at_most=0.2)
+                   self.sides.inner(*self.bench(disk, "nbd", 4096, 50000, 1, "--random")), at_most=0.2,
+                   gib=50000 * 4096 / GIB)
 
-    def line(self, delay_ms, mbit=0):
-        """A long or narrow line to the host's NFC port: (process, port)."""
-        child = subprocess.Popen([os.path.join(self.build, "bench", "line"), str(self.nfc_port), str(delay_ms),
-                                  str(mbit)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def line(self, delay_ms, mbit, to):
+        """A long or narrow line to a port: (process, port)."""
+        child = subprocess.Popen([os.path.join(self.build, "bench", "line"), str(to), str(delay_ms), str(mbit)],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return child, int(child.stdout.readline())
 
-    def on_line(self, delay_ms, mbit, argv_of):
-        """A side that runs over a line of its own: (Run, bytes towards the client)."""
-        child, port = self.line(delay_ms, mbit)
+    def on_line(self, delay_ms, mbit, argv_of, to=None):
+        """A side that runs over a line of its own, to the host's NFC port or another: (Run, bytes towards the client)."""
+        child, port = self.line(delay_ms, mbit, to or self.nfc_port)
         run = self.sides.inner(*argv_of(port))()
         child.stdin.close()
         carried = int(child.stdout.readline())
@@ -290,15 +293,23 @@ class Remote:
 
     def latency(self, round_trip_ms, depth, work, at_most):
         count = 256
+        window = os.path.join(self.build, "bench", "window")
         def row():
             disk = self.full()
+            server = subprocess.Popen([window, "serve", str(MIB)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      text=True)
+            self.running.append(server)
+            bare = int(server.stdout.readline())
             def ours():
                 return self.on_line(round_trip_ms / 2, 0, lambda port: self.bench(disk, "nbd", MIB, count, depth,
                                                                                   nfc_port=port))[0]
+            def peer():
+                return self.on_line(round_trip_ms / 2, 0, lambda port: [window, "ask", str(port), str(MIB), str(count),
+                                                                        "16"], bare)[0]
             def limit():
                 return Run(count * round_trip_ms / 1000, 0, 0)
-            return Row("nbd, %d ms round trip: %d reads of 1M, %s (limit: one per round trip)" %
-                       (round_trip_ms, count, work), ours, None, limit, at_most=at_most)
+            return Row("nbd, %d ms round trip: %d reads of 1M, %s (peer: bare sockets, 16 at once; limit: one per round "
+                       "trip)" % (round_trip_ms, count, work), ours, peer, limit, at_most=at_most, gib=count * MIB / GIB)
         return row
 
     def narrow(self, compress):
@@ -314,7 +325,7 @@ class Remote:
             def limit():
                 return Run(carried[-1] * 8 / (LINE_MBIT * 1e6), 0, 0)
             return Row("%s: 1 GiB read over 1 Gbit/s (peer: without compression, limit: the line with these bytes)" %
-                       compress, ours, peer, limit, lambda: "%.1f MiB carried" % (carried[-1] / MIB), 1 / 0.9)
+                       compress, ours, peer, limit, lambda: "%.1f MiB carried" % (carried[-1] / MIB), 1 / 0.9, gib=1)
         return row
 
     def together(self, disks, handles):
@@ -331,7 +342,8 @@ class Remote:
             all_of_them = [self.bench(name, "nbd", MIB, share, 16) for name in names * handles]
             text = " & ".join(" ".join("'%s'" % word for word in argv) + " >/dev/null" for argv in all_of_them)
             return Row("nbd: 2 GiB from %d disks, %d handles each, at once (limit: one disk)" % (disks, handles),
-                       self.sides.command("sh", "-c", text + " & wait"), None, self.sides.command(*one))
+                       self.sides.command("sh", "-c", text + " & wait"), None, self.sides.command(*one),
+                       gib=BYTES / GIB)
         return row
 
     # ---- nbdkit with our library ----

@@ -48,6 +48,8 @@ def measure(row, rounds):
         out[name] = statistics.median(r.seconds for r in runs)
     out["rss_mib"] = max(r.rss_kib for r in results["ours"]) / 1024
     out["cpu_seconds"] = statistics.median(r.cpu for r in results["ours"])
+    if row.gib is not None:
+        out["cpu_seconds_per_gib"] = out["cpu_seconds"] / row.gib
     if "peer" in out:
         out["peer_over_ours"] = out["peer"] / out["ours"]
     if "limit" in out:
@@ -68,8 +70,8 @@ def measure(row, rounds):
     return out
 
 
-COLUMNS = "%-16s %9s %9s %9s %8s %8s %8s %5s %8s %8s  %s"
-HEADS = ("row", "ours", "peer", "limit", "peer/our", "our/lim", "asked", "shown", "cpu s", "peak MiB", "work")
+COLUMNS = "%-16s %9s %9s %9s %8s %8s %8s %5s %8s %8s %8s  %s"
+HEADS = ("row", "ours", "peer", "limit", "peer/our", "our/lim", "asked", "shown", "cpu s", "cpu/GiB", "peak MiB", "work")
 
 
 def show(name, r):
@@ -80,7 +82,8 @@ def show(name, r):
     print(COLUMNS % (name, number("ours", "%.4f"), number("peer", "%.4f"), number("limit", "%.4f"),
                      number("peer_over_ours", "%.2f"), number("ours_over_limit", "%.2f"), asked,
                      {True: "yes", False: "NO", None: "-"}[r.get("shown")], number("cpu_seconds", "%.2f"),
-                     number("rss_mib", "%.1f"), "; ".join([r["work"], *remarks(r)])), flush=True)
+                     number("cpu_seconds_per_gib", "%.2f"), number("rss_mib", "%.1f"),
+                     "; ".join([r["work"], *remarks(r)])), flush=True)
 
 
 def remarks(r):

@@ -83,9 +83,10 @@ class Row:
     """A piece of work, done by ours, by the peer, and as bare work by the limit. Each side is a function that returns a
     Run, or None. second is what the limit itself takes under a condition that ours cannot leave. check compares the
     outputs of the last round, outside the timing, and returns a remark or None. At most so many times the limit, or so
-    many seconds, are what ours has to show (None: nothing is asked)."""
+    many seconds, are what ours has to show (None: nothing is asked). gib: GiB of the disk that ours reads or writes, where
+    the processors' time of one is of interest."""
 
-    def __init__(self, work, ours, peer=None, limit=None, check=None, at_most=None, seconds=None, second=None):
+    def __init__(self, work, ours, peer=None, limit=None, check=None, at_most=None, seconds=None, second=None, gib=None):
         self.work = work
         self.ours = ours
         self.peer = peer
@@ -94,3 +95,4 @@ class Row:
         self.at_most = at_most
         self.seconds = seconds
         self.second = second
+        self.gib = gib
