@@ -90,6 +90,12 @@ static VixError read_embedded(struct link_check *k, struct err *err)
                           h.descriptor_sectors, h.descriptor_sector, k->size);
         return VIX_OK;
     }
+    if (h.capacity != 0 && sparse_header_descriptor_meets_grains(&h)) {
+        (void)check_found(k->c, PROBLEM_DESCRIPTOR_INVALID, 36, 0, 0,
+                          "the place of the embedded descriptor, %" PRIu64 " sectors at sector %" PRIu64
+                          ", reaches into the grains, which begin at sector %" PRIu64,
+                          h.descriptor_sectors, h.descriptor_sector, h.overhead_sectors);
+    }
     return read_text(k, err);
 }
 

@@ -107,6 +107,12 @@ static VixError look_at_header(struct replacement *r, struct err *err)
     }
     r->now = area_of(r->h.descriptor_sector, r->h.descriptor_sectors);
     find_home(r);
+    if (r->h.capacity != 0 && sparse_header_descriptor_meets_grains(&r->h)) {
+        return err_set(err, VIX_E_DISK_INVALIDDISK,
+                       "%s: the header's place for the descriptor, %" PRIu64 " sectors at sector %" PRIu64
+                       ", reaches into the grains, which begin at sector %" PRIu64,
+                       r->store->path, r->h.descriptor_sectors, r->h.descriptor_sector, r->h.overhead_sectors);
+    }
     return VIX_OK;
 }
 

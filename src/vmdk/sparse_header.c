@@ -219,6 +219,12 @@ void sparse_header_set_descriptor(uint8_t sector[512], uint64_t first, uint64_t 
     put_le64(sector + OFF_DESCRIPTOR_SIZE, nsectors);
 }
 
+bool sparse_header_descriptor_meets_grains(const struct sparse_header *h)
+{
+    return h->descriptor_sector < h->overhead_sectors &&
+           h->descriptor_sectors > h->overhead_sectors - h->descriptor_sector;
+}
+
 void sparse_header_canonical(uint64_t capacity, bool embedded_descriptor, struct sparse_header *ret_h)
 {
     struct sparse_header h = {

@@ -56,6 +56,9 @@ void sparse_header_encode(const struct sparse_header *h, uint8_t sector[512]);
 /** Changes the place of the descriptor in an encoded header. */
 void sparse_header_set_descriptor(uint8_t sector[512], uint64_t first, uint64_t nsectors);
 
+/** Whether the place that a header names for the descriptor begins before the grains and ends among them. */
+bool sparse_header_descriptor_meets_grains(const struct sparse_header *h);
+
 /** The header of the canonical layout of a new uncompressed extent. */
 void sparse_header_canonical(uint64_t capacity, bool embedded_descriptor, struct sparse_header *ret_h);
 
