@@ -363,6 +363,8 @@ static VixError serve_write(struct nfc_session *ss, uint32_t op_id, const struct
     }
     if (io->part_off != job->arrived) {
         nfc_job_fail(job, NFC_ERROR_BAD_PARAMETER, VIX_E_INVALID_ARG, "the fragments of a write must come in order");
+    } else if (io->part_len % SECTOR != 0) { /* units go to the disk when buffers are short, where they just are */
+        nfc_job_fail(job, NFC_ERROR_BAD_PARAMETER, VIX_E_INVALID_ARG, "the fragments of a write must be whole sectors");
     } else if (io->compression > NFC_COMPRESS_SKIPZ) {
         nfc_job_fail(job, NFC_ERROR_BAD_PARAMETER, VIX_E_INVALID_ARG, "unknown compression");
     }

@@ -31,6 +31,7 @@ struct stream_check {
     uint8_t *table;
     uint64_t grain_count;
     uint64_t data_end; /* bytes: what the stream consists of ends here */
+    bool ended;        /* the sector of zeros behind it is there */
     uint64_t last;     /* entry of the grain before */
     uint64_t out_of_order, first_out_of_order;
     uint64_t past_end, allocated;
@@ -344,7 +345,8 @@ static VixError find_unlisted(struct stream_check *k, struct err *err)
         return code == VIX_E_DISK_NOTSUPPORTED ? VIX_OK : code; /* no markers: no pipe can read it either */
     }
     bool same = w->h.capacity == h->capacity && w->h.grain_sectors == h->grain_sectors; /* else told before */
-    uint64_t end_of_stream = SECTOR_SIZE, found = w->h.overhead_sectors * SECTOR_SIZE + k->known + end_of_stream;
+    uint64_t end_of_stream = k->ended ? SECTOR_SIZE : 0,
+             found = w->h.overhead_sectors * SECTOR_SIZE + k->known + end_of_stream;
     return same && k->f->len > found ? walk_records(k, w, err) : VIX_OK;
 }
 
@@ -513,19 +515,26 @@ static VixError add_end(struct stream_check *k, uint64_t last, struct err *err)
     return code == VIX_OK ? store->ops->flush(store, err) : code;
 }
 
-/** The sector of zeros behind everything; or, where more follows that no table knows, at the end of the file. */
+/** Looks for the sector of zeros behind everything; or, where more follows that no table knows, at the end of the file.
+ */
+static VixError find_end(struct stream_check *k, struct err *err)
+{
+    uint64_t end = round_up(k->data_end, SECTOR_SIZE), last = k->f->len / SECTOR_SIZE * SECTOR_SIZE;
+    VixError code = is_zero_sector(k, end, &k->ended, err);
+
+    if (code == VIX_OK && !k->ended && last > end) {
+        code = is_zero_sector(k, last - SECTOR_SIZE, &k->ended, err);
+    }
+    return code;
+}
+
 static VixError check_end(struct stream_check *k, struct err *err)
 {
     struct check_file *f = k->f;
     uint64_t end = round_up(k->data_end, SECTOR_SIZE), last = f->len / SECTOR_SIZE * SECTOR_SIZE;
-    bool ended = false;
-    VixError code = is_zero_sector(k, end, &ended, err);
 
-    if (code == VIX_OK && !ended && last > end) {
-        code = is_zero_sector(k, last - SECTOR_SIZE, &ended, err);
-    }
-    if (code != VIX_OK || ended) {
-        return code;
+    if (k->ended) {
+        return VIX_OK;
     }
     bool fix = check_found(f->c, PROBLEM_END_OF_STREAM, end, 0, 0,
                            "behind the last record, at byte %" PRIu64 " of %" PRIu64 ", stands no sector of zeros", end,
@@ -580,6 +589,9 @@ static VixError check_all(struct stream_check *k, struct err *err)
     code = walk(k, true, visit_record, k, err);
     if (code == VIX_OK && (k->f->c->flags & CHECK_DEEP) != 0) {
         code = inflate_all(k, err);
+    }
+    if (code == VIX_OK) {
+        code = find_end(k, err);
     }
     if (code == VIX_OK) {
         code = find_unlisted(k, err);

@@ -169,6 +169,33 @@ static void lying_frames(void **state)
     free(bytes);
 }
 
+/** Some bytes of a sector, and a packed fragment that sends them on their way: no part of a sector reaches the disk. */
+static void crumbs(void **state)
+{
+    static const struct step rows[] = {
+        {'C',
+         MAGIC "07000000 2c000000 04000000  " HANDLE " 00000000 00000000 0000000000000000 00040000 00000000"
+               "10000000 10000000 00000000",
+         76, 0xa5},
+        {'C',
+         MAGIC "07000000 2c000000 04000000  " HANDLE " 00000000 01000000 0000000000000000 00040000 10000000"
+               "f0030000 04000000 00000000",
+         64, 0},
+    };
+    size_t len = 0;
+    uint8_t *bytes = client_bytes(&len), first[16];
+    size_t at = sizeof dialogue_text - 1 + 5 * CLASSIC + 11 + 32 + 28 + 20 + 76 + 14;
+    VixError end;
+
+    (void)state;
+    memcpy(first, memory.bytes, sizeof first);
+    at += step_bytes(&rows[0], bytes + at);
+    at += step_bytes(&rows[1], bytes + at);
+    serve_bytes(bytes, at, false, &end);
+    assert_memory_equal(memory.bytes, first, sizeof first);
+    free(bytes);
+}
+
 /** Reads without ever taking an answer: buffers stay within their limit, and the host gives up. */
 static void greedy_client(void **state)
 {
@@ -214,10 +241,8 @@ static int set_up_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cut_clients),
-        cmocka_unit_test(changed_clients),
-        cmocka_unit_test(lying_frames),
-        cmocka_unit_test(greedy_client),
+        cmocka_unit_test(cut_clients), cmocka_unit_test(changed_clients), cmocka_unit_test(lying_frames),
+        cmocka_unit_test(crumbs),      cmocka_unit_test(greedy_client),
     };
     return cmocka_run_group_tests(tests, set_up_seed, nfc_tear_down);
 }
