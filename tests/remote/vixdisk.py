@@ -305,6 +305,14 @@ def failures(place):
     assert not os.path.exists(place.path("store/made/q-flat.vmdk"))
 
 
+def holds_something(path):
+    try:
+        with open(path, "rb") as file:
+            return any(file.read())
+    except FileNotFoundError:  # has just got another name
+        return False
+
+
 def stop_copy(place, number, pattern, *arguments):
     """The exit status of a copy to a server that gets a signal once it has written something to a file."""
     def slow(label, data, session):
@@ -314,7 +322,7 @@ def stop_copy(place, number, pattern, *arguments):
     place.host.hook = slow
     process = subprocess.Popen([vixdisk, "convert", "--set", "vixdisk.nfc.requestKiB=64", place.path("in.raw"), *arguments],
                                env=server_of(place), stderr=subprocess.PIPE)
-    while not any(any(open(file, "rb").read()) for file in glob.glob(place.path(pattern))):
+    while not any(holds_something(file) for file in glob.glob(place.path(pattern))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
