@@ -72,6 +72,15 @@ void fill(uint8 *buf, size_t len, unsigned seed);
 /** A region of size bytes that ends where memory that must not be touched begins; lives as long as the process. */
 void *before_a_fence(size_t size);
 
+/** What a request in the background has told: its code, and how often. */
+struct told {
+    VixError code;
+    unsigned calls;
+};
+
+/** A callback of such a request; ctx: its struct told. */
+void keep_code(void *ctx, VixError code);
+
 #define assert_code(call, code) assert_int_equal((call), (code))
 
 #endif

@@ -250,19 +250,6 @@ static VixError do_read(void)
     return close_after(h, code);
 }
 
-struct told {
-    VixError code;
-    unsigned calls;
-};
-
-static void keep_code(void *ctx, VixError code)
-{
-    struct told *told = ctx;
-
-    told->code = code;
-    told->calls++;
-}
-
 /* Each request that was taken calls back, once. */
 static VixError told_by(const struct told *told, size_t n, VixError code)
 {

@@ -69,19 +69,6 @@ static VixError do_read(void)
     return code;
 }
 
-struct told {
-    VixError code;
-    unsigned calls;
-};
-
-static void keep_code(void *ctx, VixError code)
-{
-    struct told *told = ctx;
-
-    told->code = code;
-    told->calls++;
-}
-
 /* Four requests: each that is taken calls back once, and has its bytes if it says so. */
 static VixError do_async(bool write)
 {
