@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* activity.c - the recording. A stage is busy from the first thread that enters it, or request that begins, to the last
  * that leaves it; a thread is at one stage at a time, the innermost. One lock, taken some times for each piece of work,
- * and only while recording.
+ * and only while recording; the clock is read under it, so that times follow each other as entries do.
  */
 #include "base/activity.h"
 
@@ -78,8 +78,8 @@ void activity_get(struct activity *ret_activity)
 
 struct activity_mark activity_enter_slow(enum activity_stage stage)
 {
-    uint64_t now = now_ns();
     SCOPED_LOCK(&lock);
+    uint64_t now = now_ns();
     int before = my_recording == recording ? my_stage : ACTIVITY_WAITING;
 
     leave_locked(before, now);
@@ -91,8 +91,8 @@ struct activity_mark activity_enter_slow(enum activity_stage stage)
 
 void activity_leave_slow(const struct activity_mark *mark)
 {
-    uint64_t now = now_ns();
     SCOPED_LOCK(&lock);
+    uint64_t now = now_ns();
 
     if (mark->recording == recording) {
         leave_locked(my_stage, now);
@@ -103,8 +103,8 @@ void activity_leave_slow(const struct activity_mark *mark)
 
 struct activity_mark activity_begin_slow(enum activity_stage stage)
 {
-    uint64_t now = now_ns();
     SCOPED_LOCK(&lock);
+    uint64_t now = now_ns();
 
     enter_locked(stage, now);
     return (struct activity_mark){.recording = recording, .before = stage, .start_ns = now};
@@ -112,8 +112,8 @@ struct activity_mark activity_begin_slow(enum activity_stage stage)
 
 void activity_end_slow(const struct activity_mark *mark)
 {
-    uint64_t now = now_ns();
     SCOPED_LOCK(&lock);
+    uint64_t now = now_ns();
 
     if (mark->recording == recording) {
         leave_locked(mark->before, now);
