@@ -51,11 +51,14 @@ class Curve:
 
 # ---- the picture ----
 
-STYLE = """text{font:12px sans-serif;fill:#222}.axis{stroke:#888}.grid{stroke:#ddd}
-polyline{fill:none;stroke-width:2}.convert{stroke:#b5482a;fill:#b5482a}.check{stroke:#2a6db5;fill:#2a6db5}
-.map{stroke:#3a8f4d;fill:#3a8f4d}.open{stroke:#8250a8;fill:#8250a8}text.convert,text.check,text.map,text.open{stroke:none}
-rect{fill:#fff}@media(prefers-color-scheme:dark){rect{fill:#1b1b1b}text{fill:#ddd}.grid{stroke:#333}}"""
+STYLE = """svg{--convert:#b5482a;--check:#2a6db5;--map:#3a8f4d;--open:#8250a8}
+text{font:12px sans-serif;fill:#222}.grid{stroke:#ddd}polyline{fill:none;stroke-width:2}rect{fill:#fff}
+%s@media(prefers-color-scheme:dark){svg{--convert:#e07a5c;--check:#6aa8ea;--map:#6cc081;--open:#b58ad8}
+rect{fill:#1b1b1b}text{fill:#ddd}.grid{stroke:#333}}
+%s""" % ("".join("polyline.%s{stroke:var(--%s)}" % (work, work) for work in WORKS) + "\n",
+         "".join("text.%s{fill:var(--%s)}" % (work, work) for work in WORKS))
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 440, 320, 64, 40, 72, 44
+LABEL = 14  # from one label of a line down to the next
 
 
 def panel(title, unit, points, offset):
@@ -80,11 +83,13 @@ def panel(title, unit, points, offset):
     for x in xs:
         out.append('<text x="%.1f" y="%d" text-anchor="middle">%s</text>' % (x_of(x), TOP + height + 18, format(x, ",")))
     out.append('<text x="%d" y="%d" text-anchor="middle">%s</text>' % (offset + LEFT + width // 2, HEIGHT - 8, unit))
-    for work in WORKS:
+    last = points[-1][1]
+    y = -math.inf
+    for work in sorted(WORKS, key=last.get, reverse=True):
         line = " ".join("%.1f,%.1f" % (x_of(x), y_of(times[work])) for x, times in points)
         out.append('<polyline class="%s" points="%s"/>' % (work, line))
-        out.append('<text class="%s" x="%d" y="%.1f">%s</text>' % (work, offset + LEFT + width + 6,
-                                                                 y_of(points[-1][1][work]) + 4, work))
+        y = max(y_of(last[work]) + 4, y + LABEL)
+        out.append('<text class="%s" x="%d" y="%.1f">%s</text>' % (work, offset + LEFT + width + 6, y, work))
     return "\n".join(out)
 
 
