@@ -381,13 +381,22 @@ static VixError recover(struct sparse_extent *s, struct err *err)
 }
 
 /* New grains go behind the end of the file: whatever lies before it may be data of a write whose entries a crash cut
- * off, never a hole. One grain further where the last one may be short and not aligned. */
-static void set_next_free(struct sparse_extent *s)
+ * off, never a hole. One grain further where the last one may be short and not aligned; that of the end of a disk may be
+ * short in a file whose length looks whole. */
+static VixError set_next_free(struct sparse_extent *s, struct err *err)
 {
     uint64_t len = atomic_load(&s->g.file_len), grain = grain_bytes(&s->g);
-    uint64_t end = round_up(max_u64(len, s->h.overhead_sectors * SECTOR_SIZE), grain);
+    uint64_t end = round_up(max_u64(len, s->h.overhead_sectors * SECTOR_SIZE), grain), gte = GTE_ABSENT;
 
     s->g.next_free = end / SECTOR_SIZE + (len % grain != 0 ? s->h.grain_sectors : 0);
+    if (s->h.capacity % s->h.grain_sectors == 0) {
+        return VIX_OK;
+    }
+    VixError e = grain_tables_get(s->g.tables, s->h.capacity / s->h.grain_sectors, &gte, err);
+    if (e == VIX_OK && gte > GTE_ZERO && gte * SECTOR_SIZE < len) {
+        s->g.next_free = max_u64(s->g.next_free, round_up(gte + s->h.grain_sectors, s->h.grain_sectors));
+    }
+    return e;
 }
 
 VixError sparse_verify_for_write(struct sparse_extent *s, struct err *err)
@@ -411,8 +420,5 @@ VixError sparse_verify_for_write(struct sparse_extent *s, struct err *err)
         e = recover(s, err);
         atomic_store(&s->g.marked, e == VIX_OK); /* the flag is there already; close clears it */
     }
-    if (e == VIX_OK) {
-        set_next_free(s);
-    }
-    return e;
+    return e == VIX_OK ? set_next_free(s, err) : e;
 }
