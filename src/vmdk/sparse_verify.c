@@ -381,8 +381,8 @@ static VixError recover(struct sparse_extent *s, struct err *err)
 }
 
 /* New grains go behind the end of the file: whatever lies before it may be data of a write whose entries a crash cut
- * off, never a hole. One grain further where the last one may be short and not aligned; that of the end of a disk may be
- * short in a file whose length looks whole. */
+ * off, never a hole. One grain further where the last one may be short and not aligned; that of the end of a disk may
+ * be short in a file whose length looks whole. */
 static VixError set_next_free(struct sparse_extent *s, struct err *err)
 {
     uint64_t len = atomic_load(&s->g.file_len), grain = grain_bytes(&s->g);
