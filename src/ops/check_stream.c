@@ -168,10 +168,10 @@ static bool check_table_place(struct stream_check *k, uint64_t gt, bool tells)
     uint64_t gde = k->gd[gt], covers = k->file->h.gtes_per_gt * grain_sectors(k);
     uint64_t end = (gde + k->file->h.gt_sectors) * SECTOR_SIZE;
 
-    if (gde < 2) { /* 1: as reading has it */
+    if (gde == 0 || sparse_table_is_zeros(&k->file->h, gde)) {
         return false;
     }
-    if (end <= k->f->len) {
+    if (gde > GDE_ALL_ZERO && end <= k->f->len) {
         k->data_end = max_u64(k->data_end, end);
         if (tells && gde >= k->known_tables) {
             know(k, gde, k->file->h.gt_sectors);

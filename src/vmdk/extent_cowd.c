@@ -41,8 +41,8 @@ static VixError load_table(struct cowd_extent *c, uint64_t gt, uint8_t *buf, str
     if (e != VIX_OK || gde == GDE_ABSENT) {
         return e;
     }
-    if (gde == GDE_ALL_ZERO || !cowd_table_is_inside(c, gde)) {
-        grain_fill_entries(buf, COWD_GTES_PER_GT, gde == GDE_ALL_ZERO ? GTE_ZERO : GTE_NO_TABLE);
+    if (!cowd_table_is_inside(c, gde)) {
+        grain_fill_entries(buf, COWD_GTES_PER_GT, GTE_NO_TABLE);
         return VIX_OK;
     }
     return store_read(c->g.x.store, buf, TABLE_BYTES, gde * SECTOR_SIZE, err);
@@ -69,7 +69,7 @@ static VixError cowd_bad_entry(struct grain_extent *g, uint64_t grain, uint64_t 
     struct cowd_extent *c = cowd_of(g);
     uint64_t gt = grain / COWD_GTES_PER_GT, len = atomic_load(&g->file_len), gde = 0;
 
-    if (entry == GTE_NO_TABLE && grain_tables_get(c->dir, gt, &gde, NULL) == VIX_OK && gde > GDE_ALL_ZERO &&
+    if (entry == GTE_NO_TABLE && grain_tables_get(c->dir, gt, &gde, NULL) == VIX_OK && gde != GDE_ABSENT &&
         !cowd_table_is_inside(c, gde)) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                        "%s: grain table %" PRIu64 " is said to be at sector %" PRIu64
@@ -80,13 +80,6 @@ static VixError cowd_bad_entry(struct grain_extent *g, uint64_t grain, uint64_t 
                    "%s: entry %" PRIu64 " of grain table %" PRIu64 " is %" PRIu64 ", allowed are sectors %" PRIu64
                    " to %" PRIu64 " of the file",
                    g->x.store->path, grain % COWD_GTES_PER_GT, gt, entry, g->first_grain_sector, len / SECTOR_SIZE);
-}
-
-static bool cowd_table_is_zeros(struct grain_extent *g, uint64_t grain)
-{
-    uint64_t gde;
-
-    return grain_tables_get(cowd_of(g)->dir, grain / COWD_GTES_PER_GT, &gde, NULL) == VIX_OK && gde == GDE_ALL_ZERO;
 }
 
 /* Asked at the beginning of a table only: further in, the entries of its page are known to be zeros. */
@@ -232,7 +225,6 @@ VixError extent_cowd_create(struct store *store, uint64_t nsectors, struct err *
 
 static const struct grain_format cowd_format = {
     .bad_entry = cowd_bad_entry,
-    .table_is_zeros = cowd_table_is_zeros,
     .known_absent = cowd_known_absent,
     .write_unclean_locked = cowd_write_unclean_locked,
     .ensure_tables = cowd_ensure_tables,

@@ -35,7 +35,7 @@ static VixError get_gdes(struct sparse_extent *s, uint64_t gt, size_t n, uint32_
 
 static bool table_is_inside(const struct sparse_extent *s, uint32_t gde)
 {
-    return (gde + s->h.gt_sectors) * SECTOR_SIZE <= atomic_load(&s->g.file_len);
+    return gde > GDE_ALL_ZERO && (gde + s->h.gt_sectors) * SECTOR_SIZE <= atomic_load(&s->g.file_len);
 }
 
 /* Reads the tables gdes[0..n) into buf, with one read for those that are neighbours in the file. A table outside the
@@ -49,8 +49,9 @@ static VixError read_tables(struct sparse_extent *s, const uint32_t *gdes, size_
         if (gdes[i] == GDE_ABSENT) {
             continue;
         }
-        if (gdes[i] == GDE_ALL_ZERO || !table_is_inside(s, gdes[i])) {
-            grain_fill_entries(buf + i * gt_bytes, s->h.gtes_per_gt, gdes[i] == GDE_ALL_ZERO ? GTE_ZERO : GTE_NO_TABLE);
+        if (!table_is_inside(s, gdes[i])) {
+            grain_fill_entries(buf + i * gt_bytes, s->h.gtes_per_gt,
+                               sparse_table_is_zeros(&s->h, gdes[i]) ? GTE_ZERO : GTE_NO_TABLE);
             continue;
         }
         while (i + run < n && gdes[i + run] == gdes[i] + run * s->h.gt_sectors && table_is_inside(s, gdes[i + run])) {
@@ -88,25 +89,17 @@ static VixError sparse_bad_entry(struct grain_extent *g, uint64_t grain, uint64_
     uint64_t len = atomic_load(&s->g.file_len);
     uint32_t gde = 0;
 
-    if (gte == GTE_NO_TABLE && get_gdes(s, gt, 1, &gde, NULL) == VIX_OK && gde > GDE_ALL_ZERO &&
+    if (gte == GTE_NO_TABLE && get_gdes(s, gt, 1, &gde, NULL) == VIX_OK && gde != GDE_ABSENT &&
         !table_is_inside(s, gde)) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                        "%s: grain table %" PRIu64 " is said to be at sector %" PRIu32
-                       ", which is outside the file of %" PRIu64 " bytes",
+                       ", allowed are sectors from 2 on of a file of %" PRIu64 " bytes",
                        s->g.x.store->path, gt, gde, len);
     }
     return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                    "%s: entry %" PRIu64 " of grain table %" PRIu64 " is %" PRIu64 ", allowed are sectors %" PRIu64
                    " to %" PRIu64 " of the file",
                    s->g.x.store->path, grain % s->h.gtes_per_gt, gt, gte, s->h.overhead_sectors, len / SECTOR_SIZE);
-}
-
-static bool sparse_table_is_zeros(struct grain_extent *g, uint64_t grain)
-{
-    struct sparse_extent *s = sparse_of(g);
-    uint32_t gde;
-
-    return get_gdes(s, grain / s->h.gtes_per_gt, 1, &gde, NULL) == VIX_OK && gde == GDE_ALL_ZERO;
 }
 
 /* Directory entries from gt on, at most n, that are like the first: absent too, or the next table in the file. */
@@ -265,7 +258,6 @@ VixError extent_sparse_open(const struct extent_open_params *p, struct extent **
 
 static const struct grain_format sparse_format = {
     .bad_entry = sparse_bad_entry,
-    .table_is_zeros = sparse_table_is_zeros,
     .known_absent = sparse_known_absent,
     .write_unclean_locked = sparse_write_unclean_locked,
     .ensure_tables = sparse_ensure_tables,

@@ -22,7 +22,6 @@
 #define GTE_NO_TABLE 0xFFFFFFFFu /* in memory only: the table of this entry lies outside the file */
 
 #define GDE_ABSENT 0u
-#define GDE_ALL_ZERO 1u /* as some writer is said to use it: every grain of the table is zeros */
 
 struct grain_extent;
 
@@ -30,8 +29,6 @@ struct grain_extent;
 struct grain_format {
     /** The sentence for an entry that points where no grain can be; returns VIX_E_DISK_NEEDSREPAIR. */
     VixError (*bad_entry)(struct grain_extent *g, uint64_t grain, uint64_t entry, struct err *err);
-    /** Whether the directory says of the whole table of a grain that it is zeros (GDE_ALL_ZERO). */
-    bool (*table_is_zeros)(struct grain_extent *g, uint64_t grain);
     /** How many grains from this one on are absent for want of a table, without looking at entries; 0: not known. */
     uint64_t (*known_absent)(struct grain_extent *g, uint64_t grain);
     /** Puts the mark of a file that is being changed on stable storage, or takes it away. Caller holds lock. */

@@ -86,15 +86,6 @@ VixError grain_begins_inside(struct grain_extent *g, uint64_t gte, bool *ret_ins
 
 /* ---- map ---- */
 
-/* Entry 1: zeros if the header says so, or if the whole table stands for zeros. */
-static VixError check_zero_entry(struct grain_extent *g, uint64_t grain, struct err *err)
-{
-    if (g->zero_entries || g->format->table_is_zeros(g, grain)) {
-        return VIX_OK;
-    }
-    return g->format->bad_entry(g, grain, GTE_ZERO, err);
-}
-
 /* Grains from this one on that are absent, as far as that is known without looking at each; 0: its entry tells. The
  * format is asked, which may cost system calls, when a whole page of them lies behind: they are many, then. */
 static uint64_t known_absent(struct grain_extent *g, uint64_t grain, uint64_t behind)
@@ -249,12 +240,11 @@ VixError grain_map(struct extent *x, uint64_t sector, uint64_t nsectors, uint32_
     if (gte > GTE_ZERO) {
         return map_data(g, sector, nsectors, gte, flags, ret_run, err);
     }
-    e = gte == GTE_ZERO ? check_zero_entry(g, grain, err) : VIX_OK;
-    if (e != VIX_OK) {
-        return e;
+    if (gte == GTE_ZERO && !g->zero_entries) {
+        return g->format->bad_entry(g, grain, gte, err);
     }
     uint64_t n = min_u64(g->x.grain_sectors - (sector & (g->x.grain_sectors - 1)), nsectors);
-    if (n < nsectors && (gte == GTE_ABSENT || g->zero_entries)) {
+    if (n < nsectors) {
         uint64_t grains = ((nsectors - n - 1) >> g->grain_shift) + 1;
         n += equal_entries(g, grain + 1, grains, gte, 0) << g->grain_shift;
     }

@@ -24,6 +24,7 @@
 #define KDMV_GTES_PER_GT 512u
 #define KDMV_DESCRIPTOR_SECTORS 20u
 #define KDMV_MAX_DESCRIPTOR_SECTORS 2048u /* limit: sectors of a descriptor in a sparse extent */
+#define GDE_ALL_ZERO 1u                   /* a directory entry that is no place; see sparse_table_is_zeros */
 
 /** The decoded header. Sectors unless said otherwise. */
 struct sparse_header {
@@ -49,6 +50,15 @@ struct sparse_header {
  * no overflow anywhere). @name for messages. Refusals: VIX_E_DISK_INVALIDDISK, VIX_E_DISK_UNSUPPORTEDDISKVERSION,
  * VIX_E_DISK_NOTSUPPORTED, VIX_E_DISK_INVAL, each with the field, the value found and the values allowed. */
 VixError sparse_header_parse(const uint8_t sector[512], const char *name, struct sparse_header *ret_h, struct err *err);
+
+/** Whether a directory entry says that its whole table is zeros. A guess: so libvmdk describes the entry 1 of extents
+ * that have entries for zeros; no writer of it is known, and a file that has it is not written to. Without that flag,
+ * and in COWD extents, which have none, 1 is where no table can be: zeros could take the place of data that a fault has
+ * cut off. */
+static inline bool sparse_table_is_zeros(const struct sparse_header *h, uint64_t gde)
+{
+    return gde == GDE_ALL_ZERO && (h->flags & KDMV_FLAG_ZERO_GTE) != 0;
+}
 
 /** Encodes; padding is zero, the newline bytes are set when KDMV_FLAG_NEWLINES is. */
 void sparse_header_encode(const struct sparse_header *h, uint8_t sector[512]);

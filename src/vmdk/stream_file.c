@@ -234,9 +234,9 @@ static VixError table_entries(struct stream_file *f, uint32_t gde, uint64_t tabl
     const struct block *b;
     VixError e;
 
-    if (!inside_file(f, off, len)) {
+    if (gde == GDE_ALL_ZERO || !inside_file(f, off, len)) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
-                       "%s: grain table %" PRIu64 " at sector %" PRIu32 " lies beyond the end of the file (%" PRIu64
+                       "%s: grain table %" PRIu64 " at sector %" PRIu32 " lies outside the tables of the file (%" PRIu64
                        " bytes)",
                        f->store->path, table, gde, (uint64_t)atomic_load(&f->len));
     }
@@ -272,7 +272,7 @@ VixError stream_file_entries(struct stream_file *f, const struct stream_live *li
     } else {
         e = gde_locked(f, table, &gde, err);
     }
-    if (e == VIX_OK && gde < 2) { /* 1 is seen nowhere; if it means anything, then a table of zeros */
+    if (e == VIX_OK && (gde == 0 || sparse_table_is_zeros(&f->h, gde))) {
         memset(ret_entries, 0, count * sizeof *ret_entries);
     } else if (e == VIX_OK) {
         e = table_entries(f, gde, table, index, count, ret_entries, err);

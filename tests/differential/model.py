@@ -22,7 +22,8 @@ LENIENT = {
     "parent-by-hint": "a parent is what parentFileNameHint names, whatever parentCID says; ours has none at ffffffff",
     "compressed-by-algorithm": "whether grains are compressed is told by the algorithm alone; ours goes by the flags",
     "entry-1-is-a-place": "an entry of 1 without the flag for zeros is sector 1 of the file; ours refuses it",
-    "table-at-sector-1": "a directory entry of 1 is a table at sector 1; ours takes it for a table of zeros",
+    "table-at-sector-1": "a directory entry of 1 is a table at sector 1; ours refuses it, or takes it for a table of zeros where "
+                         "the header has the flag for them",
     "marker-is-not-compared": "a compressed grain is taken wherever the entry points; ours refuses one whose marker names "
                               "another place",
     "grains-past-the-file": "records of compressed grains are padded with zeros where the file ends within one",
@@ -242,7 +243,7 @@ class Hosted(Grains):
         if gde == 0:
             return ABSENT
         if gde == 1 and "table-at-sector-1" not in self.rules:
-            return self.zero_table()
+            return self.zero_table() if self.h.flags & 4 else BAD
         raw = self.file.get(gde * SECTOR, self.h.gtes * 4, self.lenient)
         return BAD if raw is None else struct.unpack("<%dI" % self.h.gtes, raw)
 
@@ -329,11 +330,10 @@ class Cowd(Grains):
             gde = self.file.get(self.gd * SECTOR + 4 * t, 4, self.lenient)
             gde = 0xFFFFFFFF if gde is None else u32(gde, 0)
             raw = self.file.get(gde * SECTOR, 4096 * 4, self.lenient)
-            if gde == 1 and "table-at-sector-1" not in self.rules:
-                self.tables[t] = ZERO
-            elif gde == 0:
+            rule = "table-at-sector-1" if gde == 1 else "outside-is-zeros"
+            if gde == 0:
                 self.tables[t] = ABSENT
-            elif raw is None or (gde < self.least and "outside-is-zeros" not in self.rules):
+            elif raw is None or (gde < self.least and rule not in self.rules):
                 self.tables[t] = BAD
             else:
                 self.tables[t] = struct.unpack("<4096I", raw)
