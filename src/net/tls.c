@@ -117,19 +117,24 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
-static pthread_once_t bio_once = PTHREAD_ONCE_INIT;
-static BIO_METHOD *bio_method;
+static pthread_mutex_t bio_lock = PTHREAD_MUTEX_INITIALIZER;
+static BIO_METHOD *bio_method; /* set once, under the lock */
 
-static void make_bio_method(void)
+/** NULL where memory is wanting. */
+static BIO_METHOD *get_bio_method(void)
 {
-    BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "vixdisk stream");
+    SCOPED_LOCK(&bio_lock);
 
-    if (method != NULL && BIO_meth_set_read_ex(method, bio_read) == 1 &&
-        BIO_meth_set_write_ex(method, bio_write) == 1 && BIO_meth_set_ctrl(method, bio_ctrl) == 1) {
-        bio_method = method;
-    } else {
-        BIO_meth_free(method);
+    if (bio_method == NULL) {
+        BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "vixdisk stream");
+        if (method != NULL && BIO_meth_set_read_ex(method, bio_read) == 1 &&
+            BIO_meth_set_write_ex(method, bio_write) == 1 && BIO_meth_set_ctrl(method, bio_ctrl) == 1) {
+            bio_method = method;
+        } else {
+            BIO_meth_free(method);
+        }
     }
+    return bio_method;
 }
 
 /* ---- below ---- */
@@ -398,6 +403,7 @@ static void tls_free(struct tls *t)
     (void)pthread_mutex_destroy(&t->lock);
     stream_destroy(&t->base);
     free(t);
+    ERR_clear_error();
 }
 
 /** Sends what is left, and close_notify, if the socket takes it at once. */
@@ -409,7 +415,6 @@ static void say_goodbye(struct tls *t)
         t->base.deadline_ns = 1; /* long past: no wait */
         (void)send_out(t, NULL);
     }
-    ERR_clear_error();
 }
 
 static void tls_close(struct stream *s)
@@ -459,8 +464,9 @@ VixError tls_abandon(struct stream **stream, struct err *err)
 
 static bool set_bio(struct tls *t)
 {
-    (void)pthread_once(&bio_once, make_bio_method);
-    BIO *bio = bio_method != NULL ? BIO_new(bio_method) : NULL;
+    BIO_METHOD *method = get_bio_method();
+    BIO *bio = method != NULL ? BIO_new(method) : NULL;
+
     if (bio == NULL) {
         return false;
     }

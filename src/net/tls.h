@@ -30,6 +30,10 @@ VixError tls_client_start(struct stream **stream, const struct tls_policy *polic
 /** What the peer of a TLS stream has shown. */
 void tls_peer_thumbprint(struct stream *s, struct thumbprint *ret_print);
 
+/** Empties OpenSSL's list of errors of this thread: what a library that uses it has left there would be taken for the
+ * program's own failure later on. */
+void tls_forget_errors(void);
+
 /** Ends TLS without a word to the peer (no close_notify) and gives the stream below back in its place; nothing of the
  * layer below may have been read ahead: VIX_E_HOST_NETBLKDEV_HANDSHAKE if decrypted bytes are waiting. For hosts that
  * end TLS 1 and go on in clear text, or with a new TLS, on the same connection. */

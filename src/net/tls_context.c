@@ -19,10 +19,9 @@
 
 #define ROOTS_KEPT 4 /* files of roots kept in memory */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static OSSL_LIB_CTX *library;
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
+static OSSL_LIB_CTX *library;       /* these are set once, under the lock, when all are there */
 static SSL_CTX *client_contexts[2]; /* strict, legacy */
-static char once_reason[256];
 
 /** Roots of one file, as it was. */
 struct roots {
@@ -40,6 +39,11 @@ void tls_reason(char *text, size_t size)
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
 
     (void)snprintf(text, size, "%s", reason != NULL ? reason : "no reason given");
+    ERR_clear_error();
+}
+
+void tls_forget_errors(void)
+{
     ERR_clear_error();
 }
 
@@ -67,9 +71,9 @@ static bool set_up(SSL_CTX *ctx, bool legacy)
            SSL_CTX_set_ciphersuites(ctx, TLS13_SUITES) == 1 && SSL_CTX_set_cipher_list(ctx, TLS12_CIPHERS) == 1;
 }
 
-static SSL_CTX *new_context(const SSL_METHOD *method, bool legacy)
+static SSL_CTX *new_context(OSSL_LIB_CTX *lib, const SSL_METHOD *method, bool legacy)
 {
-    SSL_CTX *ctx = SSL_CTX_new_ex(library, NULL, method);
+    SSL_CTX *ctx = SSL_CTX_new_ex(lib, NULL, method);
 
     if (ctx != NULL && !set_up(ctx, legacy)) {
         SSL_CTX_free(ctx);
@@ -78,34 +82,52 @@ static SSL_CTX *new_context(const SSL_METHOD *method, bool legacy)
     return ctx;
 }
 
-static void start(void)
+static bool make_client_contexts(OSSL_LIB_CTX *lib, SSL_CTX *ret_contexts[2])
 {
-    /* The cleanup at the end of the process would run while threads of the program may still be in a call. */
-    ERR_clear_error();
-    if (OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) != 1) {
-        tls_reason(once_reason, sizeof once_reason);
-        return;
-    }
-    library = OSSL_LIB_CTX_new();
-    for (unsigned legacy = 0; library != NULL && legacy < 2; legacy++) {
-        SSL_CTX *ctx = new_context(TLS_client_method(), legacy != 0);
+    for (unsigned legacy = 0; legacy < 2; legacy++) {
+        SSL_CTX *ctx = new_context(lib, TLS_client_method(), legacy != 0);
         if (ctx == NULL) {
-            break;
+            SSL_CTX_free(ret_contexts[0]);
+            return false;
         }
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_cert_verify_callback(ctx, check_stream, NULL);
-        client_contexts[legacy] = ctx;
+        ret_contexts[legacy] = ctx;
     }
-    if (client_contexts[1] == NULL) {
-        tls_reason(once_reason, sizeof once_reason);
-    }
+    return true;
 }
 
+static bool start(void)
+{
+    SSL_CTX *contexts[2] = {NULL};
+
+    /* The cleanup at the end of the process would run while threads of the program may still be in a call. */
+    if (OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) != 1) {
+        return false;
+    }
+    OSSL_LIB_CTX *lib = OSSL_LIB_CTX_new();
+    if (lib == NULL || !make_client_contexts(lib, contexts)) {
+        OSSL_LIB_CTX_free(lib);
+        return false;
+    }
+    library = lib;
+    memcpy(client_contexts, contexts, sizeof contexts);
+    return true;
+}
+
+/** What fails for want of memory may go well the next time. */
 static bool started(struct err *err)
 {
-    (void)pthread_once(&once, start);
-    if (client_contexts[1] == NULL) {
-        (void)err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE, "OpenSSL cannot be used: %s", once_reason);
+    SCOPED_LOCK(&start_lock);
+
+    if (library != NULL) {
+        return true;
+    }
+    ERR_clear_error();
+    if (!start()) {
+        char reason[128];
+        tls_reason(reason, sizeof reason);
+        (void)err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE, "OpenSSL cannot be used: %s", reason);
         return false;
     }
     return true;
@@ -127,7 +149,7 @@ SSL_CTX *tls_new_context(const SSL_METHOD *method, bool legacy, struct err *err)
         return NULL;
     }
     ERR_clear_error();
-    SSL_CTX *ctx = new_context(method, legacy);
+    SSL_CTX *ctx = new_context(library, method, legacy);
     if (ctx == NULL) {
         char reason[128];
         tls_reason(reason, sizeof reason);

@@ -175,7 +175,7 @@ static CURLcode put_policy(CURL *curl, void *ssl_ctx, void *user)
 
 /* ---- making and ending ---- */
 
-static bool set_options(struct http *h)
+static CURLcode set_options(struct http *h)
 {
     CURL *c = h->curl;
     CURLcode code = CURLE_OK;
@@ -207,7 +207,7 @@ static bool set_options(struct http *h)
     SET(CURLOPT_SSL_CTX_FUNCTION, put_policy);
     SET(CURLOPT_SSL_CTX_DATA, h);
 #undef SET
-    return code == CURLE_OK;
+    return code;
 }
 
 static VixError copy_how(struct http *h, const struct http_how *how, struct err *err)
@@ -259,9 +259,10 @@ VixError http_open(const struct http_how *how, struct http **ret_http, struct er
     }
     if (code == VIX_OK) {
         h->curl = h->api->init();
-        if (h->curl == NULL) {
+        CURLcode set = h->curl != NULL ? set_options(h) : CURLE_OUT_OF_MEMORY;
+        if (set == CURLE_OUT_OF_MEMORY) {
             code = err_set(err, VIX_E_OUT_OF_MEMORY, "%s: out of memory for libcurl", h->peer);
-        } else if (!set_options(h)) {
+        } else if (set != CURLE_OK) {
             code = err_set(err, VIX_E_FAIL, "%s: libcurl lacks HTTPS or an option that is needed", h->peer);
         }
     }
@@ -280,6 +281,7 @@ void http_close(struct http *h)
     }
     if (h->curl != NULL) {
         h->api->cleanup(h->curl);
+        tls_forget_errors();
     }
     (void)http_set_cookie(h, NULL, false, NULL);
     free(h->base);
@@ -486,6 +488,7 @@ static CURLcode perform_once(struct http *h, const char *url, struct curl_slist 
         return CURLE_OUT_OF_MEMORY;
     }
     code = h->api->perform(c);
+    tls_forget_errors();
     (void)h->api->setopt(c, CURLOPT_HTTPHEADER, NULL);
     return code;
 }

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+#include "base/cleanup.h"
+
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct curl_api api;
-static char missing[256]; /* why there is none; "": it is there */
+static bool is_started;
 
 /* ---- memory ----
  * Cookies and the answers to logins pass through buffers of libcurl, which frees them as they are. So it gets functions
@@ -39,24 +41,30 @@ static void *wipe_and_resize(void *memory, size_t size)
     return larger;
 }
 
-static void start(void)
+static VixError start(struct err *err)
 {
+    char missing[256];
+
     if (!curl_find(&api, missing, sizeof missing)) {
-        return;
+        return err_set(err, VIX_E_NOT_SUPPORTED, "servers are talked to with libcurl, which cannot be loaded: %s",
+                       missing);
     }
     CURLcode code = api.global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_and_free, wipe_and_resize, strdup, calloc);
     if (code != CURLE_OK) {
-        (void)snprintf(missing, sizeof missing, "%s", api.describe(code));
+        return err_set(err, VIX_E_NOT_SUPPORTED, "servers are talked to with libcurl, which does not start: %s",
+                       api.describe(code));
     }
+    return VIX_OK;
 }
 
 VixError curl_load(const struct curl_api **ret_api, struct err *err)
 {
-    (void)pthread_once(&once, start);
-    if (missing[0] != '\0') {
-        return err_set(err, VIX_E_NOT_SUPPORTED, "servers are talked to with libcurl, which does not start: %s",
-                       missing);
+    SCOPED_LOCK(&start_lock);
+    VixError code = is_started ? VIX_OK : start(err); /* what fails for want of memory may go well the next time */
+
+    if (code == VIX_OK) {
+        is_started = true;
+        *ret_api = &api;
     }
-    *ret_api = &api;
-    return VIX_OK;
+    return code;
 }

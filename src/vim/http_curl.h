@@ -24,11 +24,11 @@ struct curl_api {
     void (*slist_free_all)(struct curl_slist *list);
 };
 
-/** Makes libcurl ready, once for the process. VIX_E_NOT_SUPPORTED where it is not there. */
+/** Makes libcurl ready, the first time that it goes well. VIX_E_NOT_SUPPORTED where it is not there. */
 VixError curl_load(const struct curl_api **ret_api, struct err *err);
 
 /** The functions, from where this build has them: http_curl_loaded.c or http_curl_linked.c. Only called by curl_load,
- * once. False if they are not there; @reason (of @size bytes) then says why. */
+ * one thread at a time. False if they are not there; @reason (of @size bytes) then says why. */
 bool curl_find(struct curl_api *ret_api, char *reason, size_t size);
 
 #endif

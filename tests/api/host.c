@@ -156,7 +156,9 @@ VixError host_connect(const char *transport, VixDiskLibConnection *ret_c)
 {
     VixDiskLibConnectParams *p = VixDiskLib_AllocateConnectParams();
 
-    assert_non_null(p);
+    if (p == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
     p->vmxSpec = (char *)(uintptr_t) "[datastore1] vm1/vm1.vmx";
     p->serverName = (char *)(uintptr_t) "127.0.0.1";
     p->port = https_port;
