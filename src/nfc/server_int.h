@@ -91,16 +91,18 @@ struct nfc_unit {
     uint32_t off; /* within the request */
     uint32_t len;
     uint32_t filled;      /* of a write */
-    uint32_t compression; /* of packed */
+    uint32_t compression; /* of the fragment; NONE: packed_len is 0 */
     uint32_t packed_len;
-    struct nfc_buffer *data;
-    struct nfc_buffer *packed; /* NULL: no compression */
+    bool packs;                /* a read: to be compressed */
+    struct nfc_buffer *data;   /* of a read: what is sent */
+    struct nfc_buffer *packed; /* of a write: what has come; NULL: no compression */
     struct nfc_out out;
 };
 
 struct nfc_coder_entry {
     struct nfc_coder_entry *next;
     struct nfc_coder *coder;
+    uint8_t *plain; /* SERVER_UNIT_MAX bytes of the disk; NULL: not wanted so far */
 };
 
 /** Buffers and small things that are used again and again; under the session's lock. */
@@ -181,8 +183,8 @@ void nfc_job_fail(struct nfc_job *job, uint32_t code, VixError detail, const cha
 void nfc_job_drop(struct nfc_job *job);
 /** Waits for a place among the requests in flight. */
 void nfc_job_enter(struct nfc_session *ss);
-/** A unit with its buffers, waiting for them. NULL: no memory, or the connection is lost. */
-struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_room, struct err *err);
+/** A unit with its buffers, waiting for them; packed_len 0: data alone. NULL: no memory, or the connection is lost. */
+struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_len, struct err *err);
 void nfc_unit_free(struct nfc_unit *unit);
 void nfc_unit_submit(struct nfc_unit *unit);
 /** Does it on this thread. */
@@ -196,6 +198,7 @@ bool nfc_idle(struct nfc_session *ss);
 bool nfc_stock_take(struct nfc_stock *stock, uint32_t len, uint32_t packed_len, struct nfc_buffer **ret_data,
                     struct nfc_buffer **ret_packed, bool *ret_no_memory);
 void nfc_stock_give(struct nfc_stock *stock, struct nfc_buffer *buffer);
+void nfc_coder_entry_free(struct nfc_coder_entry *entry);
 void nfc_stock_free(struct nfc_stock *stock);
 
 /* server_send.c */

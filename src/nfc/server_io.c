@@ -124,19 +124,12 @@ static uint32_t unit_max(struct nfc_session *ss)
 static void submit_incomplete(struct nfc_session *ss);
 
 /* A unit; what the reader holds back is given to the pool first, as the buffers that are waited for may be there. */
-static struct nfc_unit *new_unit(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_room, struct err *err)
+static struct nfc_unit *new_unit(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_len, struct err *err)
 {
     if (job->session->incomplete_count > 0) {
         submit_incomplete(job->session);
     }
-    return nfc_unit_new(job, off, len, packed_room, err);
-}
-
-static uint32_t packed_room_of_read(const struct nfc_job *job, uint32_t len)
-{
-    bool packed = job->io.compression != NFC_COMPRESS_NONE && !job->session->test.plain_replies;
-
-    return packed ? (uint32_t)nfc_fragment_bound(len) : 0;
+    return nfc_unit_new(job, off, len, packed_len, err);
 }
 
 /* In order, or from the end (tests; then by the reader, one after another). */
@@ -148,7 +141,7 @@ static VixError read_parts(struct nfc_job *job, struct err *err)
     while (left > 0 && !job->failed) {
         uint32_t len = (uint32_t)min_u64(left, unit_max(ss));
         uint32_t off = ss->test.reverse_fragments ? left - len : job->io.total - left;
-        struct nfc_unit *unit = new_unit(job, off, len, packed_room_of_read(job, len), err);
+        struct nfc_unit *unit = new_unit(job, off, len, 0, err);
         if (unit == NULL) {
             return err->code;
         }

@@ -181,11 +181,12 @@ static struct nfc_unit *take_unit_locked(struct nfc_session *ss)
 }
 
 /* Waits for the buffers; false: there will be none. With the lock held. */
-static bool wait_buffers(struct nfc_session *ss, struct nfc_unit *unit, uint32_t packed_room)
+static bool wait_buffers(struct nfc_session *ss, struct nfc_unit *unit, uint32_t packed_len)
 {
+    const uint32_t room = unit->packs ? (uint32_t)nfc_fragment_bound(unit->len) : unit->len;
     bool no_memory = false;
 
-    while (!ss->broken && !nfc_stock_take(&ss->stock, unit->len, packed_room, &unit->data, &unit->packed, &no_memory)) {
+    while (!ss->broken && !nfc_stock_take(&ss->stock, room, packed_len, &unit->data, &unit->packed, &no_memory)) {
         /* without memory, and with nothing that will give back any, waiting is of no use */
         if (no_memory && ss->units == 0 && ss->sender.queued == 0 && ss->kept == NULL) {
             return false;
@@ -195,7 +196,7 @@ static bool wait_buffers(struct nfc_session *ss, struct nfc_unit *unit, uint32_t
     return !ss->broken;
 }
 
-struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_room, struct err *err)
+struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, uint32_t packed_len, struct err *err)
 {
     struct nfc_session *ss = job->session;
     SCOPED_LOCK(&ss->lock);
@@ -208,7 +209,8 @@ struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, u
     unit->job = job;
     unit->off = off;
     unit->len = len;
-    if (!wait_buffers(ss, unit, packed_room)) {
+    unit->packs = !job->write && job->io.compression != NFC_COMPRESS_NONE && !ss->test.plain_replies;
+    if (!wait_buffers(ss, unit, packed_len)) {
         unit->next = ss->stock.units;
         ss->stock.units = unit;
         if (ss->broken) {
@@ -250,7 +252,7 @@ static struct nfc_coder_entry *take_coder(struct nfc_session *ss)
     }
     entry = alloc_zero(sizeof *entry, NULL);
     if (entry != NULL && nfc_coder_new(&entry->coder, NULL) != VIX_OK) {
-        free(entry);
+        nfc_coder_entry_free(entry);
         return NULL;
     }
     return entry;
@@ -264,20 +266,19 @@ static void give_coder(struct nfc_session *ss, struct nfc_coder_entry *entry)
     ss->stock.coders = entry;
 }
 
-/* Without memory for a coder the fragment goes as it is. */
-static void compress(struct nfc_unit *unit)
+/* One to read with: where the data goes first. */
+static struct nfc_coder_entry *take_reading_coder(struct nfc_session *ss)
 {
-    struct nfc_session *ss = unit->job->session;
-    enum nfc_compression method = unit->job->io.compression;
-    struct nfc_coder_entry *entry = unit->packed != NULL ? take_coder(ss) : NULL;
+    struct nfc_coder_entry *entry = take_coder(ss);
 
-    unit->packed_len = 0;
-    if (entry != NULL) {
-        unit->packed_len =
-            (uint32_t)nfc_fragment_compress(entry->coder, method, unit->data->bytes, unit->len, unit->packed->bytes);
-        give_coder(ss, entry);
+    if (entry != NULL && entry->plain == NULL) {
+        entry->plain = alloc_aligned(4096, SERVER_UNIT_MAX, NULL);
+        if (entry->plain == NULL) {
+            give_coder(ss, entry);
+            return NULL;
+        }
     }
-    unit->compression = unit->packed_len > 0 ? method : NFC_COMPRESS_NONE;
+    return entry;
 }
 
 static VixError expand(struct nfc_unit *unit, struct err *err)
@@ -321,7 +322,6 @@ static void put_fragment(struct nfc_unit *unit)
 {
     const struct nfc_job *job = unit->job;
     struct nfc_header header = {NFC_AIO_IO, NFC_IO_LEN, job->op_id};
-    bool packed = unit->packed_len > 0;
     struct nfc_io io = {
         .direction = NFC_IO_READ,
         .compression = unit->compression,
@@ -329,13 +329,13 @@ static void put_fragment(struct nfc_unit *unit)
         .total = job->io.total,
         .part_off = unit->off,
         .part_len = unit->len,
-        .extra_len = packed ? unit->packed_len : unit->len,
+        .extra_len = unit->packed_len > 0 ? unit->packed_len : unit->len,
     };
 
     nfc_header_put(&header, unit->out.head);
     nfc_io_put(&io, unit->out.head + NFC_HEADER_LEN);
     unit->out.head_len = NFC_HEADER_LEN + NFC_IO_LEN;
-    unit->out.body = packed ? unit->packed->bytes : unit->data->bytes;
+    unit->out.body = unit->data->bytes;
     unit->out.body_len = io.extra_len;
     unit->out.done = fragment_done;
 }
@@ -352,17 +352,42 @@ static void note_time(struct nfc_session *ss, uint64_t ns)
     }
 }
 
-static VixError read_disk(struct nfc_unit *unit, struct err *err)
+static VixError read_disk(struct nfc_unit *unit, uint8_t *to, struct err *err)
 {
     const struct nfc_job *job = unit->job;
     struct nfc_session *ss = job->session;
     const bool timed = job->io.total <= SERVER_QUICK_MAX;
     const uint64_t begin = timed ? nfc_now_ns() : 0;
-    VixError code = ss->how->ops->read(ss->disk, job->io.off + unit->off, unit->len, unit->data->bytes, err);
+    VixError code = ss->how->ops->read(ss->disk, job->io.off + unit->off, unit->len, to, err);
 
     if (timed) {
         note_time(ss, nfc_now_ns() - begin);
     }
+    return code;
+}
+
+/* What is compressed is read into memory of the coder, which stays in the processor's cache from one unit to the next,
+ * and the unit holds only what is to be sent. Without memory for a coder the data goes as it is. */
+static VixError read_packed(struct nfc_unit *unit, struct err *err)
+{
+    const enum nfc_compression method = unit->job->io.compression;
+    struct nfc_session *ss = unit->job->session;
+    struct nfc_coder_entry *entry = take_reading_coder(ss);
+
+    if (entry == NULL) {
+        return read_disk(unit, unit->data->bytes, err);
+    }
+    VixError code = read_disk(unit, entry->plain, err);
+    if (code == VIX_OK) {
+        unit->packed_len =
+            (uint32_t)nfc_fragment_compress(entry->coder, method, entry->plain, unit->len, unit->data->bytes);
+        if (unit->packed_len > 0) {
+            unit->compression = method;
+        } else {
+            memcpy(unit->data->bytes, entry->plain, unit->len);
+        }
+    }
+    give_coder(ss, entry);
     return code;
 }
 
@@ -377,13 +402,12 @@ static void run_read(struct nfc_unit *unit)
         unit_done(unit);
         return;
     }
-    code = read_disk(unit, &err);
+    code = unit->packs ? read_packed(unit, &err) : read_disk(unit, unit->data->bytes, &err);
     if (code != VIX_OK) {
         fail_by_host(job, code, &err);
         unit_done(unit);
         return;
     }
-    compress(unit);
     put_fragment(unit);
     deliver(job, &unit->out);
 }

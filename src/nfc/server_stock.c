@@ -113,6 +113,13 @@ void nfc_stock_give(struct nfc_stock *stock, struct nfc_buffer *buffer)
     }
 }
 
+void nfc_coder_entry_free(struct nfc_coder_entry *entry)
+{
+    nfc_coder_free(entry->coder);
+    free(entry->plain);
+    free(entry);
+}
+
 void nfc_stock_free(struct nfc_stock *stock)
 {
     (void)make_room(stock, stock->max);
@@ -129,7 +136,6 @@ void nfc_stock_free(struct nfc_stock *stock)
     while (stock->coders != NULL) {
         struct nfc_coder_entry *entry = stock->coders;
         stock->coders = entry->next;
-        nfc_coder_free(entry->coder);
-        free(entry);
+        nfc_coder_entry_free(entry);
     }
 }

@@ -463,6 +463,88 @@ static void test_fragments(void **state)
     nfc_coder_free(NULL);
 }
 
+/** What a coder makes of a fragment that has met nothing before. */
+static bool expand_afresh(enum nfc_compression method, const uint8_t *packed, size_t packed_len, uint8_t *out,
+                          size_t len)
+{
+    struct nfc_coder *coder;
+
+    assert_int_equal(nfc_coder_new(&coder, &err), VIX_OK);
+    bool good = nfc_fragment_expand(coder, method, packed, packed_len, out, len);
+    nfc_coder_free(coder);
+    return good;
+}
+
+static void flip(uint8_t *bytes, size_t bit)
+{
+    bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+}
+
+/** The fragment, and those that differ from it in one of the first bits, by a coder that knows it and by one that does
+ * not. */
+static void known_and_unknown(struct nfc_coder *coder, enum nfc_compression method, uint8_t *packed, size_t packed_len,
+                              size_t len)
+{
+    struct guarded out = guarded_new(len);
+    struct guarded fresh = guarded_new(len);
+
+    assert_true(nfc_fragment_expand(coder, method, packed, packed_len, out.buf, len));
+    for (size_t bit = 0; bit < 8 * packed_len && bit < 256; bit++) {
+        flip(packed, bit);
+        memset(out.buf, 0xA5, len);
+        bool good = nfc_fragment_expand(coder, method, packed, packed_len, out.buf, len);
+        assert_int_equal(good, expand_afresh(method, packed, packed_len, fresh.buf, len));
+        if (good) {
+            assert_memory_equal(out.buf, fresh.buf, len);
+        }
+        flip(packed, bit);
+    }
+    memset(out.buf, 0xA5, len);
+    assert_true(expand_afresh(method, packed, packed_len, fresh.buf, len));
+    assert_true(nfc_fragment_expand(coder, method, packed, packed_len, out.buf, len));
+    assert_memory_equal(out.buf, fresh.buf, len);
+    guarded_free(&out);
+    guarded_free(&fresh);
+}
+
+/* A coder remembers how zeros look: lengths and methods in turn, each twice, and never taken for something else. */
+static void test_fragment_zeros(void **state)
+{
+    static const size_t lens[] = {512, 65536, 66048, 65536, 512, 512};
+    struct nfc_coder *coder;
+
+    (void)state;
+    assert_int_equal(nfc_coder_new(&coder, &err), VIX_OK);
+    for (unsigned i = 0; i < 6 * sizeof lens / sizeof lens[0]; i++) {
+        const size_t len = lens[i / 6];
+        const enum nfc_compression method = (enum nfc_compression)(NFC_COMPRESS_ZLIB + i % 6 / 2);
+        struct guarded in = guarded_new(len);
+        struct guarded room = guarded_new(nfc_fragment_bound(len));
+        memset(in.buf, 0, len);
+        size_t made = nfc_fragment_compress(coder, method, in.buf, len, room.buf);
+        assert_in_range(made, 1, len - 1);
+        struct guarded packed = guarded_copy(room.buf, made);
+        struct guarded out = guarded_new(len);
+        memset(out.buf, 0xA5, len);
+        assert_true(expand_afresh(method, packed.buf, made, out.buf, len));
+        assert_memory_equal(out.buf, in.buf, len);
+        known_and_unknown(coder, method, packed.buf, made, len);
+        for (enum nfc_compression other = NFC_COMPRESS_ZLIB; other <= NFC_COMPRESS_SKIPZ; other++) {
+            assert_int_equal(nfc_fragment_expand(coder, other, packed.buf, made, out.buf, len), other == method);
+        }
+        assert_false(nfc_fragment_expand(coder, method, packed.buf, made, out.buf, len - 1));
+        in.buf[len - 1] = 1; /* almost zeros */
+        made = nfc_fragment_compress(coder, method, in.buf, len, room.buf);
+        assert_true(nfc_fragment_expand(coder, method, room.buf, made, out.buf, len));
+        assert_memory_equal(out.buf, in.buf, len);
+        guarded_free(&out);
+        guarded_free(&packed);
+        guarded_free(&room);
+        guarded_free(&in);
+    }
+    nfc_coder_free(coder);
+}
+
 static void test_fragment_plain(void **state)
 {
     struct nfc_coder *coder;
@@ -498,19 +580,13 @@ static void test_fragment_zlib_header(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fastlz_round_trips),
-        cmocka_unit_test(test_fastlz_vectors),
-        cmocka_unit_test(test_fastlz_level2_long),
-        cmocka_unit_test(test_fastlz_damaged),
-        cmocka_unit_test(test_fastlz_noise),
-        cmocka_unit_test(test_skipz_zeros),
-        cmocka_unit_test(test_skipz_bytes),
-        cmocka_unit_test(test_skipz_round_trips),
-        cmocka_unit_test(test_skipz_refuses),
-        cmocka_unit_test(test_skipz_damaged),
-        cmocka_unit_test(test_fragments),
-        cmocka_unit_test(test_fragment_plain),
-        cmocka_unit_test(test_fragment_zlib_header),
+        cmocka_unit_test(test_fastlz_round_trips), cmocka_unit_test(test_fastlz_vectors),
+        cmocka_unit_test(test_fastlz_level2_long), cmocka_unit_test(test_fastlz_damaged),
+        cmocka_unit_test(test_fastlz_noise),       cmocka_unit_test(test_skipz_zeros),
+        cmocka_unit_test(test_skipz_bytes),        cmocka_unit_test(test_skipz_round_trips),
+        cmocka_unit_test(test_skipz_refuses),      cmocka_unit_test(test_skipz_damaged),
+        cmocka_unit_test(test_fragments),          cmocka_unit_test(test_fragment_zeros),
+        cmocka_unit_test(test_fragment_plain),     cmocka_unit_test(test_fragment_zlib_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
