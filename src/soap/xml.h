@@ -42,6 +42,8 @@ const struct xml_node *xml_path(const struct xml_node *node, const char *path);
 const char *xml_text(const struct xml_node *node, const char *path);
 /** A number at a path; false if it is not there or none. */
 bool xml_number(const struct xml_node *node, const char *path, uint64_t *ret_value);
+/** The same of a number that may be negative. */
+bool xml_int32(const struct xml_node *node, const char *path, int32_t *ret_value);
 /** Text at a path is "true" or "1". */
 bool xml_bool(const struct xml_node *node, const char *path);
 

@@ -108,6 +108,22 @@ bool xml_number(const struct xml_node *node, const char *path, uint64_t *ret_val
     return text != NULL && text_to_u64(text, ret_value);
 }
 
+bool xml_int32(const struct xml_node *node, const char *path, int32_t *ret_value)
+{
+    const char *text = xml_text(node, path);
+    char *end;
+
+    if (text == NULL || text[0] == '\0') {
+        return false;
+    }
+    long value = strtol(text, &end, 10);
+    if (*end != '\0' || value < INT32_MIN || value > INT32_MAX) {
+        return false;
+    }
+    *ret_value = (int32_t)value;
+    return true;
+}
+
 bool xml_bool(const struct xml_node *node, const char *path)
 {
     const char *text = xml_text(node, path);

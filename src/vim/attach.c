@@ -24,22 +24,6 @@ struct slot {
     unsigned bus; /* of the new controller */
 };
 
-static bool get_key(const struct xml_node *device, const char *name, int32_t *ret_value)
-{
-    const char *text = xml_text(device, name);
-    char *end;
-
-    if (text == NULL || text[0] == '\0') {
-        return false;
-    }
-    long value = strtol(text, &end, 10);
-    if (*end != '\0' || value < INT32_MIN || value > INT32_MAX) {
-        return false;
-    }
-    *ret_value = (int32_t)value;
-    return true;
-}
-
 /* The controllers that take disks, the best first; -1 for other devices. */
 static int rank_of(const struct xml_node *device)
 {
@@ -62,7 +46,7 @@ static uint32_t units_taken(const struct xml_node *devices, int32_t controller_k
 
     for (const struct xml_node *d = devices->children; d != NULL; d = d->next) {
         int32_t key, unit;
-        if (get_key(d, "controllerKey", &key) && key == controller_key && get_key(d, "unitNumber", &unit) &&
+        if (xml_int32(d, "controllerKey", &key) && key == controller_key && xml_int32(d, "unitNumber", &unit) &&
             unit >= 0 && unit < UNITS) {
             taken |= 1u << (unsigned)unit;
         }
@@ -92,7 +76,7 @@ static bool find_unit(const struct xml_node *devices, struct slot *ret_slot, uin
         int32_t key, bus;
         unsigned unit;
         int rank = rank_of(d);
-        if (rank < 0 || !get_key(d, "key", &key) || !get_key(d, "busNumber", &bus) || bus < 0 || bus >= BUSES) {
+        if (rank < 0 || !xml_int32(d, "key", &key) || !xml_int32(d, "busNumber", &bus) || bus < 0 || bus >= BUSES) {
             continue;
         }
         *ret_buses |= 1u << (unsigned)bus;

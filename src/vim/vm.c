@@ -25,27 +25,11 @@ const size_t vim_vm_path_count = sizeof vim_vm_paths / sizeof vim_vm_paths[0];
 
 /* ---- disks ---- */
 
-static bool get_int(const struct xml_node *node, const char *path, int32_t *ret_value)
-{
-    const char *text = xml_text(node, path);
-    char *end;
-
-    if (text == NULL || text[0] == '\0') {
-        return false;
-    }
-    long value = strtol(text, &end, 10);
-    if (*end != '\0' || value < INT32_MIN || value > INT32_MAX) {
-        return false;
-    }
-    *ret_value = (int32_t)value;
-    return true;
-}
-
 static const struct xml_node *device_by_key(const struct xml_node *devices, int32_t key)
 {
     for (const struct xml_node *d = devices != NULL ? devices->children : NULL; d != NULL; d = d->next) {
         int32_t found;
-        if (get_int(d, "key", &found) && found == key) {
+        if (xml_int32(d, "key", &found) && found == key) {
             return d;
         }
     }
@@ -95,9 +79,9 @@ static VixError fill_disk(struct vim_disk *disk, const struct xml_node *devices,
 {
     uint64_t kib;
 
-    (void)get_int(device, "key", &disk->key);
-    (void)get_int(device, "controllerKey", &disk->controller_key);
-    if (!get_int(device, "unitNumber", &disk->unit)) {
+    (void)xml_int32(device, "key", &disk->key);
+    (void)xml_int32(device, "controllerKey", &disk->controller_key);
+    if (!xml_int32(device, "unitNumber", &disk->unit)) {
         disk->unit = -1;
     }
     if (!xml_number(device, "capacityInBytes", &disk->capacity) && xml_number(device, "capacityInKB", &kib) &&

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+const char *host_program;
+
 static pid_t process = -1;
 static FILE *said; /* what it says on standard error */
 static pthread_t listener;
@@ -108,7 +110,22 @@ static bool wait_ready(void)
     return false;
 }
 
-bool host_start(const char *program)
+static void stop_host(void)
+{
+    if (process > 0) {
+        (void)kill(process, SIGTERM);
+        (void)waitpid(process, NULL, 0);
+        process = -1;
+        if (listening) {
+            (void)pthread_join(listener, NULL);
+            listening = false;
+        }
+        (void)fclose(said);
+    }
+}
+
+/* Sets it up in the test's folder and starts it. False, with a message, if that fails. */
+static bool start_host(const char *program)
 {
     char folder[512], config[600];
     char *argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t) "--config", config, NULL};
@@ -124,24 +141,26 @@ bool host_start(const char *program)
         return false;
     }
     if (!wait_ready()) {
-        host_stop();
+        stop_host();
         return false;
     }
     return true;
 }
 
-void host_stop(void)
+int host_setup(void **state)
 {
-    if (process > 0) {
-        (void)kill(process, SIGTERM);
-        (void)waitpid(process, NULL, 0);
-        process = -1;
-        if (listening) {
-            (void)pthread_join(listener, NULL);
-            listening = false;
-        }
-        (void)fclose(said);
+    if (env_setup(state) != 0 || !start_host(host_program)) {
+        return -1;
     }
+    start_library();
+    return 0;
+}
+
+int host_teardown(void **state)
+{
+    VixDiskLib_Exit();
+    stop_host();
+    return env_done(state);
 }
 
 const char *host_file(const char *name)

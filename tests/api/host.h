@@ -6,14 +6,14 @@
 
 #include "env.h"
 
-/** Sets it up in the test's folder and starts it. False, with a message, if that fails. */
-bool host_start(const char *program);
-
-/** Ends it. Nothing if it was not started. */
-void host_stop(void);
-
 /** A path in the datastore's folder on this machine; lives as in_folder's. */
 const char *host_file(const char *name);
+
+/** Before the first test of a group and after the last: its folder, the host, which is set up there, and the library.
+ */
+extern const char *host_program; /* to be set before */
+int host_setup(void **state);
+int host_teardown(void **state);
 
 /** Connects for the machine vm1, which has the disks that lie in the folder "vm1": "[datastore1] vm1/NAME".
  * @transport "nbd" or "nbdssl". */

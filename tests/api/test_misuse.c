@@ -496,24 +496,6 @@ static void init_and_exit_in_any_number(void **state)
     assert_code(VixDiskLib_Disconnect(local), VIX_OK);
 }
 
-static const char *program;
-
-static int setup(void **state)
-{
-    if (env_setup(state) != 0 || !host_start(program)) {
-        return -1;
-    }
-    start_library();
-    return 0;
-}
-
-static int done(void **state)
-{
-    VixDiskLib_Exit();
-    host_stop();
-    return env_done(state);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +509,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "api_misuse VIXDISKD\n");
         return 2;
     }
-    program = argv[1];
-    return cmocka_run_group_tests_name("misuse", tests, setup, done);
+    host_program = argv[1];
+    return cmocka_run_group_tests_name("misuse", tests, host_setup, host_teardown);
 }

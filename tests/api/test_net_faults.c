@@ -388,19 +388,16 @@ static void every_call_survives_the_network(void **state)
                   tally.failed, tally.longest);
 }
 
-static const char *program;
-
 static int setup(void **state)
 {
     VixDiskLibConnection local;
     VixDiskLibHandle l;
 
-    if (env_setup(state) != 0 || !host_start(program)) {
+    if (host_setup(state) != 0) {
         return -1;
     }
     const char *asked = getenv("VIXDISK_FAULTS");
     every = asked != NULL && strcmp(asked, "all") == 0;
-    start_library();
     fill(before, BYTES, 1);
     fill(after, BYTES, 2);
     local = local_connection();
@@ -411,13 +408,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int done(void **state)
-{
-    VixDiskLib_Exit();
-    host_stop();
-    return env_done(state);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_survives_the_network)};
@@ -426,6 +416,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "api_net_faults VIXDISKD\n");
         return 2;
     }
-    program = argv[1];
-    return cmocka_run_group_tests_name("failures of the network", tests, setup, done);
+    host_program = argv[1];
+    return cmocka_run_group_tests_name("failures of the network", tests, setup, host_teardown);
 }

@@ -530,24 +530,14 @@ static void exit_ends_what_others_use(void **state)
     }
 }
 
-static const char *program;
-
 static int setup(void **state)
 {
-    if (env_setup(state) != 0 || !host_start(program)) {
+    if (host_setup(state) != 0) {
         return -1;
     }
-    start_library();
     /* Eight logins at once under valgrind take their time. */
     assert_code(VixDiskLibExt_SetOption("vixDiskLib.nfc.AcceptTimeoutMs", "120000"), VIX_OK);
     return 0;
-}
-
-static int done(void **state)
-{
-    VixDiskLib_Exit();
-    host_stop();
-    return env_done(state);
 }
 
 int main(int argc, char **argv)
@@ -561,9 +551,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "api_threads VIXDISKD [ROUNDS [SEED]]\n");
         return 2;
     }
-    program = argv[1];
+    host_program = argv[1];
     rounds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : rounds;
     seed = argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000;
     print_message("seed %llu, %u rounds\n", (unsigned long long)seed, rounds);
-    return cmocka_run_group_tests_name("threads", tests, setup, done);
+    return cmocka_run_group_tests_name("threads", tests, setup, host_teardown);
 }

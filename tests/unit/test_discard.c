@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/checked.h"
+#include "kinds_util.h"
 #include "ops/check.h"
 #include "ops/ops.h"
 #include "store/store_fault.h"
@@ -23,39 +24,8 @@
 
 static struct err err;
 
-struct kind {
-    const char *name;
-    VixDiskLibDiskType type;
-    VixDiskLibDiskType parent; /* UNKNOWN: none */
-};
-
-static const struct kind kinds[] = {
-    {"monolithicSparse", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_UNKNOWN},
-    {"twoGbMaxExtentSparse", VIXDISKLIB_DISK_SPLIT_SPARSE, VIXDISKLIB_DISK_UNKNOWN},
-    {"monolithicFlat", VIXDISKLIB_DISK_MONOLITHIC_FLAT, VIXDISKLIB_DISK_UNKNOWN},
-    {"twoGbMaxExtentFlat", VIXDISKLIB_DISK_SPLIT_FLAT, VIXDISKLIB_DISK_UNKNOWN},
-    {"vmfsThin", VIXDISKLIB_DISK_VMFS_THIN, VIXDISKLIB_DISK_UNKNOWN},
-    {"child of sparse", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_SPARSE},
-    {"redo log of thin", VIXDISKLIB_DISK_VMFS_SPARSE, VIXDISKLIB_DISK_VMFS_THIN},
-};
-#define KINDS (sizeof kinds / sizeof kinds[0])
-
 /** What each sector holds: every byte of it. */
 static uint8_t model[CAPACITY];
-
-static void make(struct store_fs *fs, const char *path, VixDiskLibDiskType type, const char *parent)
-{
-    struct create_params p = {.type = type, .adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC, .capacity = CAPACITY};
-    struct disk *d = NULL;
-
-    if (parent != NULL) {
-        assert_int_equal(disk_open_local(fs, parent, VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &d, &err), VIX_OK);
-        p.parent_hint = store_path_base(parent);
-        p.parent_cid = disk_local_chain(d)->links[0]->desc->cid;
-        assert_int_equal(disk_close(d, &err), VIX_OK);
-    }
-    assert_int_equal(vmdk_create(fs, path, &p, NULL, NULL, &err), VIX_OK);
-}
 
 static void write_value(struct disk *d, uint64_t sector, uint64_t n, uint8_t value)
 {
@@ -84,13 +54,13 @@ static struct disk *begin(struct store_fs *fs, const struct kind *kind)
     memset(model, 0, sizeof model);
     if (child) {
         struct disk *d = NULL;
-        make(fs, "/a/base.vmdk", kind->parent, NULL);
+        make_disk(fs, "/a/base.vmdk", kind->parent, CAPACITY, NULL);
         assert_int_equal(disk_open_local(fs, "/a/base.vmdk", 0, NULL, &d, &err), VIX_OK);
         write_value(d, 100, 400, 0xB1);
         write_value(d, CAPACITY - 9, 9, 0xB2);
         assert_int_equal(disk_close(d, &err), VIX_OK);
     }
-    make(fs, "/a/d.vmdk", kind->type, child ? "/a/base.vmdk" : NULL);
+    make_disk(fs, "/a/d.vmdk", kind->type, CAPACITY, child ? "/a/base.vmdk" : NULL);
     return open_disk(fs, 0);
 }
 
@@ -209,7 +179,7 @@ static void zeros_over_a_parent_are_holes(void **state)
     struct store_fs *fs = store_fs_mem_new(&err);
 
     (void)state;
-    struct disk *d = begin(fs, &kinds[5]);
+    struct disk *d = begin(fs, &kinds[KIND_CHILD]);
     assert_int_equal(ops_write_zeros(d, 0, CAPACITY, &err), VIX_OK);
     memset(model, 0, sizeof model);
     compare(d, "child", 0);
@@ -225,7 +195,7 @@ static void holes_are_left_alone(void **state)
     struct store_fs *fs = store_fs_mem_new(&err);
 
     (void)state;
-    struct disk *d = begin(fs, &kinds[0]);
+    struct disk *d = begin(fs, &kinds[KIND_SPARSE]);
     uint32_t cid = disk_local_chain(d)->links[0]->desc->cid;
     uint64_t empty = taken(d);
     assert_int_equal(disk_discard(d, 3, CAPACITY - 5, &err), VIX_OK);
@@ -254,7 +224,7 @@ static void what_cannot_be_is_refused(void **state)
     store_fs_mem_free(fs);
 
     fs = store_fs_mem_new(&err);
-    d = begin(fs, &kinds[0]);
+    d = begin(fs, &kinds[KIND_SPARSE]);
     assert_int_equal(disk_discard(d, CAPACITY, 1, &err), VIX_E_DISK_OUTOFRANGE);
     assert_int_equal(disk_discard(d, 1, UINT64_MAX, &err), VIX_E_DISK_OUTOFRANGE);
     assert_int_equal(ops_write_zeros(d, CAPACITY - 1, 2, &err), VIX_E_DISK_OUTOFRANGE);

@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "kinds_util.h"
 #include "ops/check.h"
 #include "ops/ops.h"
 #include "store/store_fault.h"
@@ -61,25 +62,6 @@ static uint64_t rnd(uint64_t *seed)
 
 /* ---- disks ---- */
 
-struct kind {
-    const char *name;
-    VixDiskLibDiskType type;
-    VixDiskLibDiskType parent; /* UNKNOWN: none */
-};
-
-static const struct kind kinds[] = {
-    {"monolithicSparse", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_UNKNOWN},
-    {"twoGbMaxExtentSparse", VIXDISKLIB_DISK_SPLIT_SPARSE, VIXDISKLIB_DISK_UNKNOWN},
-    {"monolithicFlat", VIXDISKLIB_DISK_MONOLITHIC_FLAT, VIXDISKLIB_DISK_UNKNOWN},
-    {"twoGbMaxExtentFlat", VIXDISKLIB_DISK_SPLIT_FLAT, VIXDISKLIB_DISK_UNKNOWN},
-    {"vmfs", VIXDISKLIB_DISK_VMFS_FLAT, VIXDISKLIB_DISK_UNKNOWN},
-    {"vmfsThin", VIXDISKLIB_DISK_VMFS_THIN, VIXDISKLIB_DISK_UNKNOWN},
-    {"child of sparse", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_SPARSE},
-    {"split child of flat", VIXDISKLIB_DISK_SPLIT_SPARSE, VIXDISKLIB_DISK_MONOLITHIC_FLAT},
-    {"redo log of thin", VIXDISKLIB_DISK_VMFS_SPARSE, VIXDISKLIB_DISK_VMFS_THIN},
-};
-#define KINDS (sizeof kinds / sizeof kinds[0])
-
 static void write_stamps(struct disk *d, uint64_t sector, uint64_t n, uint32_t number)
 {
     static uint8_t buf[CAPACITY * SECTOR_SIZE];
@@ -90,20 +72,6 @@ static void write_stamps(struct disk *d, uint64_t sector, uint64_t n, uint32_t n
     assert_int_equal(disk_write(d, sector, n, buf, &err), VIX_OK);
 }
 
-static void make(struct store_fs *fs, const char *path, VixDiskLibDiskType type, const char *parent)
-{
-    struct create_params p = {.type = type, .adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC, .capacity = CAPACITY};
-    struct disk *d = NULL;
-
-    if (parent != NULL) {
-        assert_int_equal(disk_open_local(fs, parent, VIXDISKLIB_FLAG_OPEN_READ_ONLY, NULL, &d, &err), VIX_OK);
-        p.parent_hint = store_path_base(parent);
-        p.parent_cid = disk_local_chain(d)->links[0]->desc->cid;
-        assert_int_equal(disk_close(d, &err), VIX_OK);
-    }
-    assert_int_equal(vmdk_create(fs, path, &p, NULL, NULL, &err), VIX_OK);
-}
-
 static struct store_fs *with_disk(const struct kind *kind, bool written)
 {
     struct store_fs *fs = store_fs_mem_new(&err);
@@ -112,9 +80,9 @@ static struct store_fs *with_disk(const struct kind *kind, bool written)
 
     assert_non_null(fs);
     if (child) {
-        make(fs, "/a/base.vmdk", kind->parent, NULL);
+        make_disk(fs, "/a/base.vmdk", kind->parent, CAPACITY, NULL);
     }
-    make(fs, "/a/d.vmdk", kind->type, child ? "/a/base.vmdk" : NULL);
+    make_disk(fs, "/a/d.vmdk", kind->type, CAPACITY, child ? "/a/base.vmdk" : NULL);
     if (written) {
         assert_int_equal(disk_open_local(fs, "/a/d.vmdk", 0, NULL, &d, &err), VIX_OK);
         write_stamps(d, 700, 200, 1);
@@ -517,8 +485,8 @@ static void while_it_is_cloned(void **state)
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         target_type = types[i];
         target_raw = types[i] == VIXDISKLIB_DISK_UNKNOWN;
-        everywhere("clone", with_disk(&kinds[0], true), clone_fresh, clone_is_good);
-        everywhere("clone of a chain", with_disk(&kinds[7], true), clone_fresh, clone_is_good);
+        everywhere("clone", with_disk(&kinds[KIND_SPARSE], true), clone_fresh, clone_is_good);
+        everywhere("clone of a chain", with_disk(&kinds[KIND_SPLIT_CHILD], true), clone_fresh, clone_is_good);
     }
     target_raw = false;
     print_message("%lu crash states\n", states);
@@ -540,8 +508,8 @@ static void while_a_long_descriptor_is_changed(void **state)
 
     (void)state;
     states = 0;
-    everywhere(kinds[0].name, with_pads(&kinds[0]), change_pads, pads_are_good);
-    everywhere(kinds[6].name, with_pads(&kinds[6]), change_pads, pads_are_good);
+    everywhere(kinds[KIND_SPARSE].name, with_pads(&kinds[KIND_SPARSE]), change_pads, pads_are_good);
+    everywhere(kinds[KIND_CHILD].name, with_pads(&kinds[KIND_CHILD]), change_pads, pads_are_good);
     everywhere(stream.name, with_pads(&stream), change_pads, pads_are_good);
     print_message("%lu crash states\n", states);
 }
