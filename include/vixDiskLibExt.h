@@ -30,7 +30,8 @@ const char *VixDiskLibExt_LastErrorDetail(void);
 
 /** Whether a retry can help after the failure that VixDiskLibExt_LastErrorDetail tells of. As ErrorIsRetryable of its
  * code, but FALSE where the cause is known to stay: VIX_E_CANNOT_CONNECT_TO_HOST for a certificate or thumbprint that
- * is refused. */
+ * is refused; and TRUE where it may pass: VIX_E_HOST_NETBLKDEV_HANDSHAKE for a connection that was lost while a disk
+ * was being opened. */
 Bool VixDiskLibExt_LastErrorIsRetryable(void);
 
 /** Sets a configuration value, as a line of the configuration file would; after InitEx, before disks are opened. */

@@ -159,6 +159,9 @@ int options_parse(struct cli *cli, void *args, int argc, char **argv);
  * the disk it is about, or NULL. */
 int fail(struct cli *cli, const char *path, VixError code);
 
+/** As fail, of a failure of which was kept what the library told: the sentence, and whether a retry can help. */
+int fail_kept(struct cli *cli, const char *path, VixError code, bool retryable, const char *detail);
+
 /** The failure told last on this thread, in one line; "" if there was none. Until the next one. */
 const char *failure_text(void);
 

@@ -48,8 +48,7 @@ static void print_failure_json(const char *name, VixError code, bool retryable, 
     json_print(object);
 }
 
-/** Prints a failure; detail has been copied out of the library. */
-static int print_failure(struct cli *cli, const char *path, VixError code, bool retryable, const char *detail)
+int fail_kept(struct cli *cli, const char *path, VixError code, bool retryable, const char *detail)
 {
     const char *known = VixDiskLibExt_ErrorName(code);
     const char *name = known == NULL ? "VIX_E_UNKNOWN" : known;
@@ -76,7 +75,7 @@ int fail(struct cli *cli, const char *path, VixError code)
     char detail[DETAIL_MAX];
     bool retryable = VixDiskLibExt_LastErrorIsRetryable();
     snprintf(detail, sizeof detail, "%s", VixDiskLibExt_LastErrorDetail());
-    return print_failure(cli, path, code, retryable, detail);
+    return fail_kept(cli, path, code, retryable, detail);
 }
 
 int fail_with(struct cli *cli, const char *path, VixError code, const char *fmt, ...)
@@ -86,7 +85,7 @@ int fail_with(struct cli *cli, const char *path, VixError code, const char *fmt,
     va_start(args, fmt);
     vsnprintf(detail, sizeof detail, fmt, args);
     va_end(args);
-    return print_failure(cli, path, code, VixDiskLibExt_ErrorIsRetryable(code), detail);
+    return fail_kept(cli, path, code, VixDiskLibExt_ErrorIsRetryable(code), detail);
 }
 
 /** The code that an errno of the tool's own calls means. */

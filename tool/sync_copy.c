@@ -30,7 +30,7 @@ struct copier {
     unsigned first, count; /* pieces under way */
     struct copy_totals totals;
     VixError failure;
-    bool on_target;
+    bool on_target, may_pass;
     char detail[DETAIL_MAX];
     pthread_mutex_t lock;
     pthread_cond_t ended;
@@ -86,6 +86,11 @@ bool copier_failed_on_target(const struct copier *c)
     return c->on_target;
 }
 
+bool copier_may_pass(const struct copier *c)
+{
+    return c->may_pass;
+}
+
 const char *copier_failure(const struct copier *c)
 {
     return c->detail;
@@ -96,6 +101,7 @@ static VixError failed(struct copier *c, VixError code, bool on_target)
     if (code != VIX_OK && c->failure == VIX_OK) {
         c->failure = code;
         c->on_target = on_target;
+        c->may_pass = VixDiskLibExt_LastErrorIsRetryable();
         strncpy(c->detail, VixDiskLibExt_LastErrorDetail(), sizeof c->detail - 1);
     }
     return c->failure;

@@ -33,8 +33,9 @@ VixError copier_finish(struct copier *copier);
 
 const struct copy_totals *copier_totals(const struct copier *copier);
 
-/** Whether the failure was one of the target, and what the library said of it. */
+/** Whether the failure was one of the target, whether a retry can help, and what the library said of it. */
 bool copier_failed_on_target(const struct copier *copier);
+bool copier_may_pass(const struct copier *copier);
 const char *copier_failure(const struct copier *copier);
 
 #endif

@@ -167,7 +167,7 @@ static int checkpoint(struct sync_run *r)
     }
     if (code != VIX_OK) {
         const char *path = copier_failed_on_target(r->copier) ? r->target.path : r->source.path;
-        return fail_with(r->cli, path, code, "%s", copier_failure(r->copier));
+        return fail_kept(r->cli, path, code, copier_may_pass(r->copier), copier_failure(r->copier));
     }
     r->noted = to;
     r->noted_ns = now_ns();
@@ -304,7 +304,7 @@ static int verify(struct sync_run *r)
     const struct copy_totals *t = copier_totals(r->copier);
     if (status == STATUS_DONE && code != VIX_OK) {
         const char *path = copier_failed_on_target(r->copier) ? r->target.path : r->source.path;
-        status = fail_with(r->cli, path, code, "%s", copier_failure(r->copier));
+        status = fail_kept(r->cli, path, code, copier_may_pass(r->copier), copier_failure(r->copier));
     } else if (status == STATUS_DONE && t->different > 0) {
         bool known = sync_state_reset(&r->state, NULL);
         status = known ? sync_state_write(r->cli, r->state_path, &r->state) : STATUS_FAILED;

@@ -164,7 +164,7 @@ static const char *sentence_of(const struct err *err, VixError code, const char 
 
 static void keep_detail(VixError code, const struct err *err, const char *sentence)
 {
-    last_is_retryable = err_is_retryable(code) && (err == NULL || !err->lasting);
+    last_is_retryable = err_may_pass(err, code);
     (void)snprintf(last_detail, sizeof last_detail, "%s", sentence);
 }
 

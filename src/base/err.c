@@ -36,7 +36,7 @@ VixError err_set(struct err *err, VixError code, const char *fmt, ...)
         va_list args;
         err->code = code;
         err->sys_errno = 0;
-        err->lasting = false;
+        err->retry = ERR_RETRY_BY_CODE;
         va_start(args, fmt);
         (void)vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
@@ -53,7 +53,7 @@ VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...)
         va_list args;
         err->code = code;
         err->sys_errno = errnum;
-        err->lasting = false;
+        err->retry = ERR_RETRY_BY_CODE;
         va_start(args, fmt);
         int n = vsnprintf(err->text, sizeof err->text, fmt, args);
         va_end(args);
@@ -65,10 +65,10 @@ VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...)
     return code;
 }
 
-VixError err_set_lasting(struct err *err, VixError code)
+VixError err_set_retry(struct err *err, enum err_retry retry, VixError code)
 {
     if (err != NULL) {
-        err->lasting = true;
+        err->retry = retry;
     }
     return code;
 }
@@ -137,6 +137,12 @@ bool err_is_retryable(VixError code)
 {
     const struct code_row *row = find_code(code);
     return row != NULL && row->retryable;
+}
+
+bool err_may_pass(const struct err *err, VixError code)
+{
+    enum err_retry retry = err != NULL ? err->retry : ERR_RETRY_BY_CODE;
+    return retry == ERR_RETRY_BY_CODE ? err_is_retryable(code) : retry == ERR_RETRY_HELPS;
 }
 
 bool err_table_entry(unsigned index, VixError *ret_code, const char **ret_name, const char **ret_text)

@@ -12,11 +12,18 @@
 
 #define ERR_TEXT_MAX 1024 /* limit: bytes of the sentence of a failure */
 
+/** Whether a retry can help after a failure. */
+enum err_retry {
+    ERR_RETRY_BY_CODE, /* as err_is_retryable tells of the code */
+    ERR_RETRY_NEVER,   /* the cause stays until somebody does something about it */
+    ERR_RETRY_HELPS,   /* the cause may pass, whatever else the code stands for */
+};
+
 /** A failure: code (VIX_OK: none), the errno behind it or 0, and one sentence without a full stop or newline. */
 struct err {
     VixError code;
     int sys_errno;
-    bool lasting; /* no retry can help, whatever err_is_retryable tells of the code */
+    enum err_retry retry;
     char text[ERR_TEXT_MAX];
 };
 
@@ -25,7 +32,7 @@ static inline void err_init(struct err *err)
 {
     err->code = VIX_OK;
     err->sys_errno = 0;
-    err->lasting = false;
+    err->retry = ERR_RETRY_BY_CODE;
     err->text[0] = '\0';
 }
 
@@ -36,8 +43,8 @@ VixError err_set(struct err *err, VixError code, const char *fmt, ...) __attribu
  * text after a colon. Returns the code. @err may be NULL. */
 VixError err_set_errno(struct err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/** Marks the recorded failure as one that stays until somebody does something about it. Returns its code as given. */
-VixError err_set_lasting(struct err *err, VixError code);
+/** Says of the recorded failure what its code does not tell. Returns the code as given. @err may be NULL. */
+VixError err_set_retry(struct err *err, enum err_retry retry, VixError code);
 
 /** Puts a sentence in front of the recorded one ("grow: " style); the code stays. Does nothing without a failure. */
 void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -54,6 +61,9 @@ const char *err_name_of_code(VixError code);
 
 /** Whether the cause of a code may pass, so that a retry can help. */
 bool err_is_retryable(VixError code);
+
+/** The same of a failure with this code that is recorded in @err (NULL: nothing is known but the code). */
+bool err_may_pass(const struct err *err, VixError code);
 
 /** Walks the table of codes: the index-th entry; false past its end. */
 bool err_table_entry(unsigned index, VixError *ret_code, const char **ret_name, const char **ret_text);

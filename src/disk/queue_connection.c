@@ -59,7 +59,8 @@ static void explain(struct err *err, const char *consequence)
     char *cause = alloc_text(err->text, NULL);
 
     if (cause != NULL) {
-        (void)err_set(err, err->code, "%s; %s", cause, consequence);
+        enum err_retry retry = err->retry;
+        (void)err_set_retry(err, retry, err_set(err, err->code, "%s; %s", cause, consequence));
         free(cause);
     }
 }

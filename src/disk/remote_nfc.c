@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* remote_nfc.c - the way from a path on a datastore to an open disk: the machine's hardware, a ticket, the NFC
  * connection. What is needed to go it again, when a connection is lost, is kept with the disk. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/activity.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "disk/disk_hardware.h"
 #include "disk/disk_remote.h"
 #include "disk/remote_int.h"
 #include "nfc/client.h"
+
+#define OPEN_AGAIN_PAUSE_MS 250 /* own: before a disk whose connection was lost while it was opened is opened again */
 
 /** How a disk was reached. */
 struct way {
@@ -223,6 +228,32 @@ static VixError go(struct way *w, bool first, struct finding *ret_finding, struc
     return code;
 }
 
+static void pause_before_again(void)
+{
+    const struct timespec t = {.tv_nsec = OPEN_AGAIN_PAUSE_MS * 1000000L};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/** The whole way for a disk that is being opened: once more, with a new ticket, where the connection was lost under
+ * way. What is told if that fails, too, is the first failure: of a disk that is to be written the host may still hold
+ * the lock for the connection that was lost. A time-out has taken long enough. */
+static VixError go_first(struct way *w, struct finding *ret_finding, struct nfc_client **ret_client,
+                         struct nfc_disk_info *ret_info, struct err *err)
+{
+    struct err second;
+    VixError code = go(w, true, ret_finding, ret_client, ret_info, err);
+
+    if (code != VIX_E_HOST_NETBLKDEV_HANDSHAKE || err->retry != ERR_RETRY_HELPS || err->sys_errno == ETIMEDOUT) {
+        return code;
+    }
+    log_news("%s: %s; once more", w->path, err->text);
+    activity_retry();
+    pause_before_again();
+    err_init(&second);
+    return go(w, true, ret_finding, ret_client, ret_info, &second) == VIX_OK ? VIX_OK : code;
+}
+
 /** For the queue of a disk that is read, after its connection was lost. */
 static VixError go_again(void *ctx, struct nfc_client **ret_client, struct err *err)
 {
@@ -268,7 +299,7 @@ static VixError go_attached(struct way *w, const struct remote_request *request,
         return code;
     }
     w->attached = true;
-    code = go(w, true, ret_finding, ret_client, ret_info, err);
+    code = go_first(w, ret_finding, ret_client, ret_info, err);
     if (code != VIX_OK) {
         detach(w);
     }
@@ -345,7 +376,7 @@ VixError remote_open_nfc(struct remote *r, const struct remote_request *request,
     if (code != VIX_OK) {
         return code;
     }
-    code = go(w, true, &f, &client, &info, err);
+    code = go_first(w, &f, &client, &info, err);
     if (code != VIX_OK && may_help_to_attach(w, request, code)) {
         log_news("%s: %s; the disk is attached to %s meanwhile", request->path, err->text, w->vm);
         code = go_attached(w, request, &f, &client, &info, err);

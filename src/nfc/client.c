@@ -195,12 +195,12 @@ static VixError start_receiver(struct nfc_client *c, struct err *err)
     return VIX_OK;
 }
 
-/** Before the disk is open there is no connection to be lost. */
+/** Before the disk is open there is no connection to be lost: the handshake has failed, for a cause that may pass. */
 static VixError open_failed(struct nfc_client *c, VixError code, struct err *err)
 {
     nfc_client_close(c);
     if (code == VIX_E_HOST_TCP_CONN_LOST) {
-        code = VIX_E_HOST_NETBLKDEV_HANDSHAKE;
+        code = err_set_retry(err, ERR_RETRY_HELPS, VIX_E_HOST_NETBLKDEV_HANDSHAKE);
         if (err != NULL) {
             err->code = code;
         }

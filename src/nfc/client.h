@@ -47,8 +47,8 @@ struct nfc_disk_info {
 
 /** Connects, authenticates with the ticket, opens the disk. Codes as in the sheets: network 14008..14010, handshake and
  * thumbprint VIX_E_HOST_NETBLKDEV_HANDSHAKE, open VIX_E_FILE_NOT_FOUND, VIX_E_FILE_ACCESS_ERROR,
- * VIX_E_FILE_ALREADY_LOCKED, VIX_E_FILE_READ_ONLY, VIX_E_OUT_OF_MEMORY (host out of NFC memory) ... Sentences begin
- * with host:port. */
+ * VIX_E_FILE_ALREADY_LOCKED, VIX_E_FILE_READ_ONLY, VIX_E_OUT_OF_MEMORY (host out of NFC memory) ... A connection that
+ * is lost before the disk is open is a failed handshake with ERR_RETRY_HELPS. Sentences begin with host:port. */
 VixError nfc_client_open(const struct nfc_connect *how, struct nfc_client **ret_client, struct nfc_disk_info *ret_info,
                          struct err *err);
 

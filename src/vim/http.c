@@ -343,7 +343,7 @@ static VixError certificate_failure(const struct http *h, struct err *err)
 
 static VixError tls_failure(const struct http *h, struct err *err)
 {
-    return h->check.refused ? err_set_lasting(err, certificate_failure(h, err))
+    return h->check.refused ? err_set_retry(err, ERR_RETRY_NEVER, certificate_failure(h, err))
                             : err_set(err, VIX_E_CANNOT_CONNECT_TO_HOST, "%s: TLS fails: %s", h->peer, h->reason);
 }
 

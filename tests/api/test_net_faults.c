@@ -259,14 +259,20 @@ static struct {
     unsigned nth, calls;
 } at;
 
-/* Before a disk is open there is no connection to be lost: that is a failed handshake. Resolvers
- * and OpenSSL do not always tell a want of memory from other failures. */
+/* Before a disk is open there is no connection to be lost: that is a failed handshake, which is tried once more but for
+ * a time-out, and may pass. Resolvers and OpenSSL do not always tell a want of memory from other failures. */
 static bool is_known(VixError code)
 {
     return (at.w->kinds == FAULTY_MEMORY && (code == VIX_E_OUT_OF_MEMORY || code == VIX_E_HOST_SERVER_NOT_FOUND)) ||
            code == VIX_E_HOST_NETBLKDEV_HANDSHAKE || code == VIX_E_HOST_TCP_CONN_LOST ||
            code == VIX_E_HOST_NETWORK_CONN_REFUSED || code == VIX_E_CANNOT_CONNECT_TO_HOST ||
            code == VIX_E_HOST_TCP_SOCKET_ERROR;
+}
+
+static bool is_handshake_to_be_told(VixError code)
+{
+    return code != VIX_E_HOST_NETBLKDEV_HANDSHAKE || at.w->kinds == FAULTY_MEMORY ||
+           (at.w->errnum == ETIMEDOUT && VixDiskLibExt_LastErrorIsRetryable());
 }
 
 static void expect_that(bool good, VixError code, const char *what)
@@ -294,6 +300,7 @@ static VixError run_with_failure(uint64_t nth, bool *ret_hit)
     tally.longest = took > tally.longest ? took : tally.longest;
     expect_that(took < LIMIT_S, code, "it takes too long");
     expect_that(code == VIX_OK || (*ret_hit && !at.w->harmless && is_known(code)), code, "not what it is to say");
+    expect_that(at.s->flags != 0 || is_handshake_to_be_told(code), code, "it is not tried again");
     return code;
 }
 

@@ -305,6 +305,35 @@ def failures(place):
     assert not os.path.exists(place.path("store/made/q-flat.vmdk"))
 
 
+def lost_while_opening(place):
+    """A connection that is lost before the disk is open is made once more; one that is lost again may pass, too."""
+    there = place.host
+    lost = []
+
+    def lose(at, times):
+        def hook(label, data, session):
+            if label == at and len(lost) < times:
+                lost.append(label)
+                session.wire.close()
+                raise nfc.Cut()
+            return data
+        del lost[:]
+        there.hook = hook
+
+    for at in ("banner", "PROXY", "classic 51", "aio 4"):
+        lose(at, 1)
+        run = done(place, "info", "--json", DISK)
+        assert lost == [at] and run.json()["transport"] == "nbdssl", (lost, run.out)
+        lose(at, 2)
+        run = refused(place, 75, "(?s).*", "info", "--json", "--transport", "nbdssl", DISK)
+        assert lost == [at] * 2 and run.json()["code"] == HANDSHAKE and run.json()["retryable"], (lost, run.out)
+    there.hook = None
+    there.take_ticket, kept = (lambda session_id: None), there.take_ticket
+    run = refused(place, 1, "(?s).*", "info", "--json", DISK)
+    there.take_ticket = kept
+    assert run.json()["code"] == HANDSHAKE and not run.json()["retryable"], run.out
+
+
 def holds_something(path):
     try:
         with open(path, "rb") as file:
@@ -355,7 +384,7 @@ def stopping_over(place):
 TESTS = [("options", options), ("variables", variables), ("passwords", passwords), ("a cookie", cookie), ("ls", lists),
          ("thumbprint", thumbprints), ("convert and compare", converts), ("reports", reports), ("progress", progress),
          ("info", informs), ("every other command", sub_commands), ("failures and their exit status", failures),
-         ("a signal", stopping), ("a signal while a disk is replaced", stopping_over)]
+         ("a connection that is lost while a disk is opened", lost_while_opening), ("a signal", stopping), ("a signal while a disk is replaced", stopping_over)]
 
 
 def main():
