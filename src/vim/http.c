@@ -498,8 +498,10 @@ static bool died_with_kept_connection(struct http *h, CURLcode code)
 {
     long connects = 1;
 
-    if (code != CURLE_GOT_NOTHING && code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR &&
-        code != CURLE_SEND_FAIL_REWIND) {
+    if (code == CURLE_SEND_FAIL_REWIND) {
+        return h->header_bytes == 0; /* libcurl has made a new connection already, to send it again by itself */
+    }
+    if (code != CURLE_GOT_NOTHING && code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR) {
         return false;
     }
     (void)h->api->getinfo(h->curl, CURLINFO_NUM_CONNECTS, &connects);
