@@ -196,6 +196,17 @@ static void put_true(struct call *c, const struct object *o, struct xml_text *x)
     put_val(x, "xsd:boolean", "true");
 }
 
+/** Changes are tracked by links that are made by others: docs/vixdiskd.md. */
+static void put_capability(struct call *c, const struct object *o, struct xml_text *x)
+{
+    (void)c;
+    (void)o;
+    xml_raw(x, "<val xsi:type=\"VirtualMachineCapability\">");
+    xml_element_bool(x, "snapshotOperationsSupported", false);
+    xml_element_bool(x, "changeTrackingSupported", true);
+    xml_raw(x, "</val>");
+}
+
 static void put_vmx(struct call *c, const struct object *o, struct xml_text *x)
 {
     char *text = datastore_path(o->machine->ds, o->machine->vmx, NULL);
@@ -292,6 +303,9 @@ const struct property machine_properties[] = {
     {"config.files.vmPathName", put_vmx},
     {"config.hardware", put_hardware},
     {"config.hardware.device", put_device_array},
+    {"capability", put_capability},
+    {"capability.snapshotOperationsSupported", put_false},
+    {"capability.changeTrackingSupported", put_true},
     {"snapshot", put_snapshot},
     {"runtime", put_runtime},
     {"runtime.powerState", put_power},

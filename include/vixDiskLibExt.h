@@ -322,6 +322,7 @@ typedef struct {
     const char *vmxPath;
     const char *hardwareVersion; /* "vmx-13" */
     Bool isTemplate;
+    Bool noSnapshots; /* the server says that it makes none of this machine */
     Bool changeTracking;
     uint32 numDisks;
     uint32 numSnapshots;

@@ -32,6 +32,7 @@ struct doctor {
     uint32_t port;
     VixDiskLibExt_Vm *vm;
     VixDiskLibHandle disk;
+    bool as_it_is; /* --snapshot none: as sync understands it */
 };
 
 bool doctor_tell(struct doctor *d, const char *step, const char *why, const char *advice)
@@ -210,11 +211,13 @@ static const struct need {
 #define NEEDS (sizeof needs / sizeof needs[0])
 enum { NEED_READ, NEED_WRITE, NEED_SNAPSHOT, NEED_REMOVAL, NEED_TRACKING };
 
-/** Whether a need has to be met: to read; with --tracking what sync does, where it has to do it. */
+/** Whether a need has to be met: to read; with --tracking what sync does, where it has to do it, and can. */
 static bool must(const struct doctor *d, size_t need, bool tracking)
 {
-    return need == NEED_READ ||
-           (tracking && need >= NEED_SNAPSHOT && (need != NEED_TRACKING || !d->vm->changeTracking));
+    if (!tracking || need == NEED_READ || need == NEED_WRITE) {
+        return need == NEED_READ;
+    }
+    return need == NEED_TRACKING ? !d->vm->changeTracking : !d->as_it_is && !d->vm->noSnapshots;
 }
 
 static void append(char *text, size_t size, const char *first, const char *next, const char *more)
@@ -257,6 +260,18 @@ static bool look_at_privileges(struct doctor *d, bool tracking)
     return may[NEED_READ];
 }
 
+/** Whether sync can have its snapshot, if it is to make one. */
+static bool look_at_snapshots(struct doctor *d)
+{
+    const char *found = d->as_it_is          ? "none is wanted"
+                        : d->vm->noSnapshots ? "the server makes none of this machine"
+                                             : "the server makes them";
+    return doctor_tell(d, "snapshots", found,
+                       d->vm->noSnapshots && !d->as_it_is
+                           ? "'vixdisk sync --snapshot none' copies the disk as it is while nobody writes to it"
+                           : NULL);
+}
+
 /** Why changes of a disk are not tracked; NULL: they are. */
 static const char *untracked(const VixDiskLibExt_Vm *vm, const VixDiskLibExt_VmDisk *disk, const char **ret_advice)
 {
@@ -297,6 +312,7 @@ static bool look_at_disk(struct doctor *d, const char *path, bool tracking)
     }
     (void)doctor_tell(d, "disk", disk->file, NULL);
     if (tracking) {
+        (void)look_at_snapshots(d);
         const char *why = untracked(d->vm, disk, &advice);
         (void)doctor_tell(d, "tracking", why != NULL ? why : disk->changeId, why != NULL ? advice : NULL);
     }
@@ -431,6 +447,7 @@ static int run(struct cli *cli, const void *data)
 {
     struct doctor d = {.cli = cli};
     const struct doctor_args *args = data;
+    const char *snapshot = server_snapshot(cli);
     bool local = args->consumer != NULL && cli->noperands == 0 && !server_is_named(cli);
     int status = check_args(cli, args);
     if (status < 0 && !local) {
@@ -438,6 +455,10 @@ static int run(struct cli *cli, const void *data)
     }
     if (status >= 0) {
         return status;
+    }
+    if (snapshot != NULL && strcmp(snapshot, "none") == 0) {
+        d.as_it_is = true;
+        cli->common.remote.snapshot = "";
     }
     d.steps = json_object_new_array();
     tell_library(&d);

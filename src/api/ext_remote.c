@@ -179,6 +179,7 @@ static void copy_vm(struct arena *a, const struct vim_vm_entry *e, VixDiskLibExt
         .vmxPath = arena_text(a, vm->vmx_path),
         .hardwareVersion = arena_text(a, vm->hw_version),
         .isTemplate = vm->is_template,
+        .noSnapshots = vm->no_snapshots,
         .changeTracking = vm->change_tracking,
         .numDisks = (uint32)vm->disk_count,
         .numSnapshots = (uint32)e->snapshot_count,

@@ -79,7 +79,8 @@ struct vim_vm {
     char *moref, *name, *host, *power_state, *vmx_path, *current_snapshot;
     bool change_tracking;
     bool is_template;
-    char *hw_version; /* "vmx-13"; NULL: not told */
+    bool no_snapshots; /* the server says that it makes none of the machine */
+    char *hw_version;  /* "vmx-13"; NULL: not told */
     char **datastores;
     size_t datastore_count;
     char **macs; /* addresses of its network cards, as the server writes them */

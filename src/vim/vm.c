@@ -18,6 +18,7 @@ const char *const vim_vm_paths[] = {
     "config.files.vmPathName",
     "config.version",
     "config.template",
+    "capability.snapshotOperationsSupported",
     "snapshot",
     "datastore",
 };
@@ -198,6 +199,7 @@ VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct er
     const struct xml_node *snapshot = vim_property(object, "snapshot");
     const char *tracking = vim_property_text(object, "config.changeTrackingEnabled");
     const char *template = vim_property_text(object, "config.template");
+    const char *snapshots = vim_property_text(object, "capability.snapshotOperationsSupported");
 
     if (!vim_copy_text(xml_text(object, "obj"), &vm->moref, err) ||
         !vim_copy_name(vim_property_text(object, "name"), &vm->name, err) ||
@@ -209,6 +211,7 @@ VixError vim_vm_fill(struct vim_vm *vm, const struct xml_node *object, struct er
         return VIX_E_OUT_OF_MEMORY;
     }
     vm->is_template = template != NULL && strcmp(template, "true") == 0;
+    vm->no_snapshots = snapshots != NULL && strcmp(snapshots, "false") == 0;
     vm->change_tracking = tracking != NULL && strcmp(tracking, "true") == 0;
     VixError code = fill_datastores(vm, vim_property(object, "datastore"), err);
     if (code == VIX_OK) {

@@ -205,17 +205,30 @@ def privileges():
         tap.refused(client.SoapFault, "InvalidArgument", other.call, "HasPrivilegeOnEntities",
                     other.content["authorizationManager"], inner % (VM1, "52", asked))
         other.logout()
+
+
+def doctors():
+    """That there are no snapshots is told with what to do, and is no fault where none is wanted."""
     steps = json.loads(run("doctor", "--json", "--tracking", DISK, status=1, **{**variables, "VIXDISK_SNAPSHOT": ""})[0])
-    assert [s["step"] for s in steps if not s["ok"]] == ["privileges"] and steps[-1]["step"] == "buffers", steps
-    found = [s for s in steps if s["step"] == "privileges"][0]
-    assert found["advice"] == "the role needs VirtualMachine.State.CreateSnapshot, VirtualMachine.State.RemoveSnapshot"
+    assert [s["step"] for s in steps if not s["ok"]] == ["snapshots"] and steps[-1]["step"] == "buffers", steps
+    found = [s for s in steps if s["step"] == "snapshots"][0]
+    assert "makes none" in found["found"] and "--snapshot none" in found["advice"], found
+    steps = json.loads(run("doctor", "--json", "--tracking", DISK, **variables)[0])
+    assert all(s["ok"] for s in steps) and "snapshots" in [s["step"] for s in steps], steps
+    capability = vim.properties("VirtualMachine", VM1, "capability")["capability"]
+    assert {client.local(node.tag): node.text for node in capability} == {
+        "snapshotOperationsSupported": "false", "changeTrackingSupported": "true"}, capability
 
 
 # ---- sync ----
 
-variables = {"VIXDISK_HOST": "127.0.0.1:%d" % host.port, "VIXDISK_USER": "vixdisk", "VIXDISK_VM": "moref=" + VM1,
-             "VIXDISK_PASSWORD_FILE": os.path.join(host.root, "password"), "VIXDISK_THUMBPRINT": host.thumbprint,
-             "VIXDISK_SNAPSHOT": "none"}
+def variables_of(place, vm=VM1):
+    return {"VIXDISK_HOST": "127.0.0.1:%d" % place.port, "VIXDISK_USER": "vixdisk", "VIXDISK_VM": "moref=" + vm,
+            "VIXDISK_PASSWORD_FILE": os.path.join(place.root, "password"), "VIXDISK_THUMBPRINT": place.thumbprint,
+            "VIXDISK_SNAPSHOT": "none"}
+
+
+variables = variables_of(host)
 
 
 def sync(*more, status=0, copy="copy.img"):
@@ -332,7 +345,7 @@ def a_snapshot_is_asked_for():
 for name, test in (("IDs go with links", ids_go_with_links), ("what was ever written", ever_written),
                    ("since a link", since_a_link), ("answers have an end", answers_have_an_end),
                    ("questions that are refused", bad_questions), ("numbers of disks stay", numbers_stay),
-                   ("privileges", privileges),
+                   ("privileges", privileges), ("doctor", doctors),
                    ("sync", copies), ("sync: other clients write", by_other_clients),
                    ("sync: back in time", back_in_time), ("sync: another disk of that name", another_place),
                    ("sync --all", all_disks), ("sync: no snapshots here", a_snapshot_is_asked_for)):

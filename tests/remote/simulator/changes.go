@@ -219,6 +219,7 @@ func (s *ChangeService) disk(vm ref, key int32) (int64, types.BaseMethodFault) {
 func addDisks(n int) {
 	for _, e := range simulator.Map.All("VirtualMachine") {
 		vm := e.(*simulator.VirtualMachine)
+		vm.Capability.SnapshotOperationsSupported = true
 		first := disksOf(*vm.Config)[0]
 		for i := 2; i <= n; i++ {
 			disk, backing := *first, *first.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
