@@ -337,6 +337,85 @@ def all_disks():
              os.path.join(host.folder, "all/disk-%d.img" % (2000 + number)))
 
 
+def sessions_end():
+    """While a copy is under way, between two questions about changes, the session is idle for too long, or the host starts
+    anew: the run goes on with a login of its own, or with a cookie ends in one sentence, and the next one goes on."""
+    idle = diskhost.DiskHost("login-delay-ms = 0\nsession-idle-seconds = 2\n")
+    os.makedirs(idle.at("big"))
+    run("create", "-q", "-s", 520 * GIB, "-t", "vmfsThin", idle.at("big", "big.vmdk"))
+    idle.start()
+    with open(idle.config, encoding="utf-8") as file:
+        config = file.read()
+    with open(idle.config, "w", encoding="utf-8") as file:  # the same ports again
+        file.write(re.sub(r"(?m)^port = 0", "port = %d" % idle.port,
+                          re.sub(r"(?m)^nfc-port = 0", "nfc-port = %d" % idle.nfc_port, config)))
+    there = variables_of(idle, idle.login().find_vm("[datastore1] big/big.vmx"))
+    copy, links = os.path.join(idle.folder, "copy.raw"), ["big.vmdk"]
+    places = [answer * 258 * GIB + n * MIB for answer in range(3) for n in range(24)]
+    run("sync", "-q", "[datastore1] big/big.vmdk", copy, **there)
+
+    def start_anew():
+        idle.stop()
+        idle.start("--test-knob", "delay-ms=100")
+
+    def written():
+        """A new link with other data, of which each answer tells some; the byte that it is full of."""
+        links.append("%d.vmdk" % len(links))
+        qemu("qemu-img", "create", "-q", "-f", "vmdk", "-b", links[-2], "-F", "vmdk", links[-1], folder=idle.at("big"))
+        writes = [word for at in places for word in ("-c", "write -P %d %d 64k" % (len(links), at))]
+        qemu("qemu-io", "-f", "vmdk", *writes, idle.at("big", links[-1]))
+        return len(links)
+
+    def held(happens, *more, meanwhile=lambda: None):
+        """A run that is held after the first answer, while it has to ask on: its status, and what it said."""
+        process = subprocess.Popen([vixdisk, "sync", "-q", "--checkpoint", "64K", *more, "[datastore1] big/big.vmdk", copy],
+                                   text=True, stderr=subprocess.PIPE, cwd=idle.folder, env={**os.environ, **there})
+        try:
+            end = 0
+            while end == 0:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.005)
+                meanwhile()
+                parts = json.load(open(copy + ".vixstate", encoding="utf-8"))["parts"]
+                end = parts[0]["end"] if len(parts) > 1 else 0
+            process.send_signal(signal.SIGSTOP)
+            assert end < 512 * GIB, end
+            happens()
+            process.send_signal(signal.SIGCONT)
+            return process.wait(timeout=60), process.stderr.read()
+        finally:
+            process.kill()
+            process.wait()
+
+    def is_copied(byte):
+        with open(copy, "rb") as file:
+            for at in places:
+                assert os.pread(file.fileno(), 64 * KIB, at) == bytes([byte]) * 64 * KIB, at
+
+    start_anew()
+    byte = written()
+    status, said = held(lambda: time.sleep(2.3))
+    assert (status, said) == (0, ""), (status, said)
+    assert idle.log().count("logged in") > 2, idle.log()  # the run has two sessions
+    is_copied(byte)
+    byte = written()
+    other = idle.login()
+    with open(os.path.join(idle.folder, "cookie"), "w", encoding="ascii") as file:
+        file.write(other.cookie + "\n")
+    status, said = held(lambda: time.sleep(2.3), "--cookie-file", "cookie",
+                        meanwhile=lambda: other.call("CurrentTime", ("ServiceInstance", "ServiceInstance")))
+    assert status == 1 and said.count("\n") == 1 and "the session has ended" in said, (status, said)
+    told = json.loads(run("sync", "--json", "[datastore1] big/big.vmdk", copy, **there)[0])
+    assert told["mode"] == "delta" and 0 < told["changed-bytes"] < len(places) * 64 * KIB, told
+    is_copied(byte)
+    byte = written()
+    status, said = held(start_anew)
+    assert (status, said) == (0, ""), (status, said)
+    assert "logged in" in idle.log(), idle.log()
+    is_copied(byte)
+    idle.stop()
+
+
 def a_snapshot_is_asked_for():
     _, said = run("sync", DISK, "copy.img", status=1, **{**variables, "VIXDISK_SNAPSHOT": ""})
     assert "--snapshot none" in said, said
@@ -348,7 +427,8 @@ for name, test in (("IDs go with links", ids_go_with_links), ("what was ever wri
                    ("privileges", privileges), ("doctor", doctors),
                    ("sync", copies), ("sync: other clients write", by_other_clients),
                    ("sync: back in time", back_in_time), ("sync: another disk of that name", another_place),
-                   ("sync --all", all_disks), ("sync: no snapshots here", a_snapshot_is_asked_for)):
+                   ("sync --all", all_disks), ("sync: sessions that end", sessions_end),
+                   ("sync: no snapshots here", a_snapshot_is_asked_for)):
     tap.check("changes of vixdiskd: " + name, test)
 host.stop()
 tap.end()
