@@ -54,6 +54,14 @@ static void session_destroy(struct nfc_session *ss)
     explicit_bzero(ss->tag, sizeof ss->tag);
 }
 
+static void set_reading_max(struct nfc_session *ss)
+{
+    const bool held = ss->test.delay_ms > 0 || ss->test.shuffle_replies; /* answers, by tests: they are not ahead */
+
+    ss->reading_low = (uint64_t)work_pool_threads(ss->how->pool) * SERVER_UNIT_MAX;
+    ss->reading_max = held ? UINT64_MAX : ss->reading_low + SERVER_AHEAD;
+}
+
 static VixError run_phases(struct nfc_session *ss, struct err *err)
 {
     bool ended = false;
@@ -62,6 +70,7 @@ static VixError run_phases(struct nfc_session *ss, struct err *err)
     /* the host may have settled it when it took the ticket; no buffer is wanted before */
     uint64_t memory = ss->how->memory_max > 0 ? ss->how->memory_max : SERVER_MEMORY_DEFAULT;
     ss->stock.max = max_u64(memory, SERVER_MEMORY_MIN);
+    set_reading_max(ss);
     if (code == VIX_OK) {
         code = nfc_input_init(&ss->in, ss->stream, ss->tcp, SERVER_STAGING, err);
     }

@@ -25,10 +25,12 @@
 #define SERVER_IN_FLIGHT_DEFAULT 64u
 #define SERVER_INCOMPLETE_MAX 256u /* limit: writes of a client of which fragments are missing */
 #define SERVER_STAGING (64u << 10)
-#define SERVER_BATCH 16u             /* answers in one call of writev */
-#define SERVER_QUICK_MAX (16u << 10) /* own: reads of so many bytes are the reader's while none of them is slow: */
-#define SERVER_QUICK_NS 50000u       /* takes longer than from memory */
-#define SERVER_SLOW_READS 32u        /* so many then are the pool's */
+#define SERVER_BATCH 16u                /* answers in one call of writev */
+#define SERVER_BATCH_BYTES (256u << 10) /* own: no further one behind so many bytes: their buffers are wanted */
+#define SERVER_AHEAD (512u << 10)       /* own: bytes of reads that lie ready, or wait for a worker */
+#define SERVER_QUICK_MAX (16u << 10)    /* own: reads of so many bytes are the reader's while none of them is slow: */
+#define SERVER_QUICK_NS 50000u          /* takes longer than from memory */
+#define SERVER_SLOW_READS 32u           /* so many then are the pool's */
 
 /* ---- what goes out ---- */
 
@@ -146,10 +148,13 @@ struct nfc_session {
     pthread_cond_t changed; /* a request or a buffer has become free */
     struct nfc_sender sender;
     struct nfc_stock stock;
-    unsigned in_flight; /* requests that have arrived and are not answered */
-    unsigned units;     /* given to the pool and not done */
-    atomic_uint slow;   /* small reads that are still to be given to the pool */
-    bool broken;        /* sending failed, for this reason: */
+    unsigned in_flight;                /* requests that have arrived and are not answered */
+    unsigned units;                    /* given to the pool and not done */
+    uint64_t reading;                  /* bytes of units of reads, not compressed, that are not sent */
+    uint64_t reading_low, reading_max; /* what all workers read at once; how many there may be */
+    bool reading_waits;                /* the reader, until only reading_low are left */
+    atomic_uint slow;                  /* small reads that are still to be given to the pool */
+    bool broken;                       /* sending failed, for this reason: */
     struct err broken_err;
 };
 

@@ -180,6 +180,26 @@ static struct nfc_unit *take_unit_locked(struct nfc_session *ss)
     return unit;
 }
 
+static bool is_plain_read(const struct nfc_unit *unit)
+{
+    return !unit->job->write && !unit->packs;
+}
+
+/* What lies ready beyond what the workers can read makes nothing faster, takes memory, and does not stay in the
+ * processors' caches: others are to be sent first, and some of them, as waking the reader is dear. What is compressed
+ * is work done while the line is busy, and does not wait. With the lock held. */
+static void wait_sent(struct nfc_session *ss, uint32_t len)
+{
+    if (ss->reading == 0 || ss->reading + len <= ss->reading_max) {
+        return;
+    }
+    ss->reading_waits = true;
+    while (ss->reading > ss->reading_low && !ss->broken) {
+        wait_change(ss);
+    }
+    ss->reading_waits = false;
+}
+
 /* Waits for the buffers; false: there will be none. With the lock held. */
 static bool wait_buffers(struct nfc_session *ss, struct nfc_unit *unit, uint32_t packed_len)
 {
@@ -210,6 +230,9 @@ struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, u
     unit->off = off;
     unit->len = len;
     unit->packs = !job->write && job->io.compression != NFC_COMPRESS_NONE && !ss->test.plain_replies;
+    if (is_plain_read(unit)) {
+        wait_sent(ss, len);
+    }
     if (!wait_buffers(ss, unit, packed_len)) {
         unit->next = ss->stock.units;
         ss->stock.units = unit;
@@ -221,6 +244,7 @@ struct nfc_unit *nfc_unit_new(struct nfc_job *job, uint32_t off, uint32_t len, u
         return NULL;
     }
     job->pending++;
+    ss->reading += is_plain_read(unit) ? len : 0;
     return unit;
 }
 
@@ -229,11 +253,14 @@ void nfc_unit_free(struct nfc_unit *unit)
     struct nfc_session *ss = unit->job->session;
     SCOPED_LOCK(&ss->lock);
 
+    ss->reading -= is_plain_read(unit) ? unit->len : 0;
     nfc_stock_give(&ss->stock, unit->data);
     nfc_stock_give(&ss->stock, unit->packed);
     unit->next = ss->stock.units;
     ss->stock.units = unit;
-    (void)pthread_cond_signal(&ss->changed);
+    if (!ss->reading_waits || ss->reading <= ss->reading_low) {
+        (void)pthread_cond_signal(&ss->changed);
+    }
 }
 
 /* ---- compression ---- */

@@ -286,7 +286,9 @@ static struct nfc_out *take_batch(struct nfc_session *ss, uint64_t now)
     if (ss->test.shuffle_replies) {
         return take_any(ss);
     }
-    for (unsigned n = 0; n < SERVER_BATCH && sender->first != NULL && sender->first->due_ns <= now; n++) {
+    for (unsigned n = 0, len = 0;
+         n < SERVER_BATCH && len < SERVER_BATCH_BYTES && sender->first != NULL && sender->first->due_ns <= now; n++) {
+        len += sender->first->body_len;
         *last = take_after(sender, &sender->first);
         last = &(*last)->next;
     }

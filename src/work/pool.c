@@ -239,6 +239,11 @@ void work_submit(struct work_pool *pool, struct work_item *item)
 
 /* ---- the pool ---- */
 
+unsigned work_pool_threads(const struct work_pool *pool)
+{
+    return pool->max_threads;
+}
+
 VixError work_pool_new(unsigned threads, struct work_pool **ret_pool, struct err *err)
 {
     unsigned max = threads > 0 ? threads : work_default_threads();

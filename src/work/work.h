@@ -27,6 +27,9 @@ VixError work_pool_new(unsigned threads, struct work_pool **ret_pool, struct err
 /** Runs what is queued, ends the threads, frees. Not from a thread of the pool. NULL is harmless. */
 void work_pool_free(struct work_pool *pool);
 
+/** How many threads it has at most. */
+unsigned work_pool_threads(const struct work_pool *pool);
+
 /** Queues an item; never blocks (bounding is the caller's). If no thread can be started, and none runs, the item is run
  * on the calling thread. */
 void work_submit(struct work_pool *pool, struct work_item *item);
