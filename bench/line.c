@@ -2,9 +2,13 @@
 /* line.c - a line between two programs on loopback that is longer or narrower than loopback is: a proxy that delivers
  * what it takes after a delay, and no faster than a rate.
  *
+ * What goes to PORT is held for the whole of the delay, what comes from there not at all: who asks and waits sees a
+ * round trip that is so much longer, wherever the time is spent. Answers that are under way would be megabytes, which a
+ * long line has on the wire, and a proxy in the memory of the machine whose processors it shares with both ends.
+ *
  * usage: line PORT DELAY-MS MBIT
- *   PORT of 127.0.0.1 to connect to for each connection that comes; DELAY-MS of each direction (half of what a round
- *   trip gets longer by); MBIT per second and direction, 0: as fast as it goes
+ *   PORT of 127.0.0.1 to connect to for each connection that comes; DELAY-MS of a round trip; MBIT per second and
+ *   direction, 0: as fast as it goes
  * Prints the port that it listens on, runs until standard input ends, and prints how many bytes came from PORT. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -15,6 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +36,7 @@ struct piece {
 /** One direction of a connection. */
 struct pipe {
     int from, to;
+    uint64_t delay_ns;
     bool counted;
     pthread_mutex_t lock;
     pthread_cond_t change;
@@ -128,10 +134,22 @@ static void *receiver(void *arg)
         if (bytes_per_s > 0) {
             free_at += piece.len * 1000000000u / bytes_per_s;
         }
-        piece.due_ns = free_at + delay_ns;
+        piece.due_ns = free_at + p->delay_ns;
         put(p, piece);
     } while (n > 0);
     return NULL;
+}
+
+static bool send_all(int to, const unsigned char *bytes, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = send(to, bytes + done, len - done, MSG_NOSIGNAL);
+        if (n <= 0) {
+            return false;
+        }
+        done += (size_t)n;
+    }
+    return true;
 }
 
 static void *sender(void *arg)
@@ -144,13 +162,27 @@ static void *sender(void *arg)
         struct piece piece = take(p);
         len = piece.len;
         sleep_until(piece.due_ns);
-        for (size_t done = 0; done < len && good;) {
-            ssize_t n = send(p->to, piece.bytes + done, len - done, MSG_NOSIGNAL);
-            good = n > 0;
-            done += good ? (size_t)n : 0;
-        }
+        good = good && send_all(p->to, piece.bytes, len);
         give_buffer(p, piece.bytes);
     } while (len > 0);
+    (void)shutdown(p->to, SHUT_WR);
+    return NULL;
+}
+
+/** A direction in which nothing is held. */
+static void *passer(void *arg)
+{
+    struct pipe *p = arg;
+    unsigned char *bytes = take_buffer(p);
+    bool good = true;
+    ssize_t n;
+
+    while ((n = recv(p->from, bytes, PIECE, 0)) > 0) {
+        if (p->counted) {
+            atomic_fetch_add(&carried, (size_t)n);
+        }
+        good = good && send_all(p->to, bytes, (size_t)n);
+    }
     (void)shutdown(p->to, SHUT_WR);
     return NULL;
 }
@@ -164,7 +196,7 @@ static void start(void *(*run)(void *), void *arg)
 }
 
 /** A direction; lives as long as the program. */
-static void start_pipe(int from, int to, bool counted)
+static void start_pipe(int from, int to, uint64_t held_ns, bool counted)
 {
     struct pipe *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -172,9 +204,14 @@ static void start_pipe(int from, int to, bool counted)
     }
     p->from = from;
     p->to = to;
+    p->delay_ns = held_ns;
     p->counted = counted;
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->change, NULL);
+    if (held_ns == 0 && bytes_per_s == 0) {
+        start(passer, p);
+        return;
+    }
     start(receiver, p);
     start(sender, p);
 }
@@ -199,8 +236,8 @@ static void *accepter(void *arg)
         }
         (void)setsockopt(near, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         (void)setsockopt(far, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        start_pipe(near, far, false);
-        start_pipe(far, near, true);
+        start_pipe(near, far, delay_ns, false);
+        start_pipe(far, near, 0, true);
     }
     return NULL;
 }
@@ -216,6 +253,7 @@ int main(int argc, char **argv)
     target = (uint16_t)atoi(argv[1]);
     delay_ns = (uint64_t)(atof(argv[2]) * 1e6);
     bytes_per_s = (uint64_t)(atof(argv[3]) * 1e6 / 8);
+    (void)prctl(PR_SET_TIMERSLACK, 1ul); /* ns: the delay is no longer than was asked for */
     int fd = loopback_socket(&address, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) != 0) {

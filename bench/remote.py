@@ -277,7 +277,7 @@ class Remote:
                    gib=50000 * 4096 / GIB)
 
     def line(self, delay_ms, mbit, to):
-        """A long or narrow line to a port: (process, port)."""
+        """A long (of a round trip) or narrow line to a port: (process, port)."""
         child = subprocess.Popen([os.path.join(self.build, "bench", "line"), str(to), str(delay_ms), str(mbit)],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return child, int(child.stdout.readline())
@@ -301,10 +301,10 @@ class Remote:
             self.running.append(server)
             bare = int(server.stdout.readline())
             def ours():
-                return self.on_line(round_trip_ms / 2, 0, lambda port: self.bench(disk, "nbd", MIB, count, depth,
+                return self.on_line(round_trip_ms, 0, lambda port: self.bench(disk, "nbd", MIB, count, depth,
                                                                                   nfc_port=port))[0]
             def peer():
-                return self.on_line(round_trip_ms / 2, 0, lambda port: [window, "ask", str(port), str(MIB), str(count),
+                return self.on_line(round_trip_ms, 0, lambda port: [window, "ask", str(port), str(MIB), str(count),
                                                                         "16"], bare)[0]
             def limit():
                 return Run(count * round_trip_ms / 1000, 0, 0)
