@@ -30,9 +30,19 @@ int stat64(const char *restrict path, struct stat64 *restrict ret_stat)
     return status_at(AT_FDCWD, path, ret_stat, 0);
 }
 
+int lstat(const char *restrict path, struct stat *restrict ret_stat)
+{
+    return status_at(AT_FDCWD, path, ret_stat, AT_SYMLINK_NOFOLLOW);
+}
+
 int lstat64(const char *restrict path, struct stat64 *restrict ret_stat)
 {
     return status_at(AT_FDCWD, path, ret_stat, AT_SYMLINK_NOFOLLOW);
+}
+
+int fstatat(int dir, const char *restrict path, struct stat *restrict ret_stat, int flags)
+{
+    return status_at(dir, path, ret_stat, flags);
 }
 
 int fstatat64(int dir, const char *restrict path, struct stat64 *restrict ret_stat, int flags)
