@@ -48,7 +48,8 @@ struct http_face {
 
 /** A request whose body comes in. */
 struct http_request {
-    char *body; /* may hold a password: wiped */
+    bool versions; /* not a call: the document of versions */
+    char *body;    /* may hold a password: wiped */
     size_t len, room;
 };
 
@@ -304,26 +305,32 @@ static bool take_body(const struct http_face *face, struct http_request *r, cons
     return true;
 }
 
+/** What can be refused at once is. The rest waits for the end of the request, also the document of versions: after an
+ * answer that comes earlier the connection is closed, and the client has to make another one for its calls. */
 static enum MHD_Result begin_request(const struct http_face *face, struct MHD_Connection *connection, const char *url,
                                      const char *method, void **request)
 {
     const char *field = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const bool versions = strcmp(url, "/sdk/vimServiceVersions.xml") == 0 && strcmp(method, MHD_HTTP_METHOD_GET) == 0;
+    struct http_request *r;
     uint64_t len = 0;
 
-    if (strcmp(url, "/sdk/vimServiceVersions.xml") == 0 && strcmp(method, MHD_HTTP_METHOD_GET) == 0) {
-        return answer_static(connection, MHD_HTTP_OK, XML_TYPE, soap_versions_xml);
-    }
-    if (strcmp(url, "/sdk") != 0 && strcmp(url, "/sdk/") != 0) {
+    if (!versions && strcmp(url, "/sdk") != 0 && strcmp(url, "/sdk/") != 0) {
         return refuse(connection, MHD_HTTP_NOT_FOUND, "not found\n");
     }
-    if (strcmp(method, MHD_HTTP_METHOD_POST) != 0) {
+    if (!versions && strcmp(method, MHD_HTTP_METHOD_POST) != 0) {
         return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "SOAP calls are POSTed\n");
     }
     if (field != NULL && (!text_to_u64(field, &len) || len > face->host->config.limits.request_body << 10)) {
         return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the request is too large\n");
     }
-    *request = alloc_zero(sizeof(struct http_request), NULL);
-    return *request != NULL ? MHD_YES : MHD_NO;
+    r = alloc_zero(sizeof *r, NULL);
+    *request = r;
+    if (r == NULL) {
+        return MHD_NO;
+    }
+    r->versions = versions;
+    return MHD_YES;
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
@@ -340,7 +347,9 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         return begin_request(face, connection, url, method, request);
     }
     if (*upload_len == 0) {
-        return answer_call(face, connection, c, *request);
+        const struct http_request *r = *request;
+        return r->versions ? answer_static(connection, MHD_HTTP_OK, XML_TYPE, soap_versions_xml)
+                           : answer_call(face, connection, c, r);
     }
     if (!take_body(face, *request, upload, *upload_len)) {
         host_log(HOST_LOG_WARN, "%s: a request is larger than [limits] request-body-kib allows", c->peer);

@@ -154,6 +154,9 @@ def only_the_content_is_open():
     stranger.http.request("GET", "/sdk/vimServiceVersions.xml")
     text = stranger.http.getresponse().read()
     true(b"<version>8.0.1.0</version>" in text, text)
+    connection = stranger.http.sock
+    soap_refused("NotAuthenticated", stranger.call, "CurrentTime", ("ServiceInstance", "ServiceInstance"))
+    true(connection is not None and stranger.http.sock is connection, "each needs a connection of its own")
     for url, method, status in (("/", "GET", 404), ("/sdk", "GET", 405), ("/sdk/../etc/passwd", "GET", 404)):
         stranger.close()
         stranger.http.request(method, url)
