@@ -3,7 +3,7 @@
  */
 #include "api/api.h"
 
-#include "base/alloc.h"
+#include <stdlib.h>
 
 static __attribute__((noinline, cold)) VixError no_buffer(struct api_call *call)
 {
@@ -82,17 +82,14 @@ static void request_done(void *data, VixError result, const struct err *err)
 
 /** What ReadAsync and WriteAsync have in common: writeBuffer is NULL for a read. */
 static VixError start_request(struct api_call *call, struct disk *d, uint64_t sector, uint64_t nsectors, void *read_buf,
-                              const void *write_buf, const struct request *model)
+                              const void *write_buf, VixDiskLibCompletionCB callback, void *data)
 {
-    struct request *r = alloc_zero(sizeof *r, &call->err);
+    struct request *r = malloc(sizeof *r);
 
     if (r == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
+        return err_set(&call->err, VIX_E_OUT_OF_MEMORY, "no memory for a request");
     }
-    *r = *model;
-    r->disk = d;
-    r->slot = call->pins[0];
-    r->name = call->name;
+    *r = (struct request){.callback = callback, .data = data, .disk = d, .slot = call->pins[0], .name = call->name};
     VixError code = read_buf != NULL ? disk_read_async(d, sector, nsectors, read_buf, request_done, r, &call->err)
                                      : disk_write_async(d, sector, nsectors, write_buf, request_done, r, &call->err);
     if (code != VIX_OK) {
@@ -108,7 +105,6 @@ VixError VixDiskLib_ReadAsync(VixDiskLibHandle diskHandle, VixDiskLibSectorType 
 {
     struct api_call call;
     struct disk *d;
-    const struct request model = {.callback = callback, .data = cbData};
     uint8 nothing;
 
     VixError code = call_on_disk(&call, __func__, diskHandle, &d);
@@ -117,7 +113,7 @@ VixError VixDiskLib_ReadAsync(VixDiskLibHandle diskHandle, VixDiskLibSectorType 
         code = numSectors == 0 ? VIX_OK : no_buffer(&call);
     }
     if (code == VIX_OK) {
-        code = start_request(&call, d, startSector, numSectors, readBuffer, NULL, &model);
+        code = start_request(&call, d, startSector, numSectors, readBuffer, NULL, callback, cbData);
     }
     return call_end(&call, code);
 }
@@ -128,14 +124,13 @@ VixError VixDiskLib_WriteAsync(VixDiskLibHandle diskHandle, VixDiskLibSectorType
 {
     struct api_call call;
     struct disk *d;
-    const struct request model = {.callback = callback, .data = cbData};
 
     VixError code = call_on_disk(&call, __func__, diskHandle, &d);
     if (code == VIX_OK && writeBuffer == NULL && numSectors != 0) {
         code = no_buffer(&call);
     }
     if (code == VIX_OK) {
-        code = start_request(&call, d, startSector, numSectors, NULL, writeBuffer, &model);
+        code = start_request(&call, d, startSector, numSectors, NULL, writeBuffer, callback, cbData);
     }
     return call_end(&call, code);
 }

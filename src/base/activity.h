@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* activity.h - what the process spends its time on while somebody records it: which stages are busy, how many bytes are
- * read and written, the slowest requests. One recording for the process; without one a call costs a look at a flag. Any
- * thread. */
+ * read and written, the slowest requests. One recording for the process; without one a call costs a look at a flag, and
+ * all else is out of the way. What began before a recording does not count. Any thread. */
 #ifndef VIXDISK_BASE_ACTIVITY_H
 #define VIXDISK_BASE_ACTIVITY_H
 
@@ -38,6 +38,12 @@ struct activity {
 
 extern atomic_bool activity_recording;
 
+/** Whether somebody records. One look is enough for a call that does nothing of the below then. */
+static inline bool activity_is_on(void)
+{
+    return __builtin_expect(atomic_load_explicit(&activity_recording, memory_order_relaxed), false);
+}
+
 /** Where a thread was before it entered a stage; of activity_begin the stage. */
 struct activity_mark {
     uint64_t recording; /* 0: none */
@@ -51,26 +57,24 @@ void activity_stop(void);
 void activity_get(struct activity *ret_activity);
 
 /* The rest of these functions is for activity_enter and its like below. */
-struct activity_mark activity_enter_slow(enum activity_stage stage);
-void activity_leave_slow(const struct activity_mark *mark);
-struct activity_mark activity_begin_slow(enum activity_stage stage);
-void activity_end_slow(const struct activity_mark *mark);
-void activity_bytes_slow(uint64_t bytes_read, uint64_t bytes_written);
-void activity_request_slow(const struct activity_mark *mark, bool write, uint64_t sector, uint64_t nsectors);
-void activity_retry_slow(void);
+__attribute__((cold)) struct activity_mark activity_enter_slow(enum activity_stage stage);
+__attribute__((cold)) void activity_leave_slow(const struct activity_mark *mark);
+__attribute__((cold)) struct activity_mark activity_begin_slow(enum activity_stage stage);
+__attribute__((cold)) void activity_end_slow(const struct activity_mark *mark);
+__attribute__((cold)) void activity_bytes_slow(uint64_t bytes_read, uint64_t bytes_written);
+__attribute__((cold)) void activity_request_slow(const struct activity_mark *mark, bool write, uint64_t sector,
+                                                 uint64_t nsectors);
+__attribute__((cold)) void activity_retry_slow(void);
 
 /** The thread is at a stage until activity_leave; the stage that it was at before waits meanwhile. */
 static inline struct activity_mark activity_enter(enum activity_stage stage)
 {
-    if (!atomic_load_explicit(&activity_recording, memory_order_relaxed)) {
-        return (struct activity_mark){0};
-    }
-    return activity_enter_slow(stage);
+    return activity_is_on() ? activity_enter_slow(stage) : (struct activity_mark){0};
 }
 
 static inline void activity_leave(const struct activity_mark *mark)
 {
-    if (mark->recording != 0) {
+    if (__builtin_expect(mark->recording != 0, false)) {
         activity_leave_slow(mark);
     }
 }
@@ -78,22 +82,19 @@ static inline void activity_leave(const struct activity_mark *mark)
 /** A stage is busy, but no thread is at it, until activity_end on whatever thread: a request that is on its way. */
 static inline struct activity_mark activity_begin(enum activity_stage stage)
 {
-    if (!atomic_load_explicit(&activity_recording, memory_order_relaxed)) {
-        return (struct activity_mark){0};
-    }
-    return activity_begin_slow(stage);
+    return activity_is_on() ? activity_begin_slow(stage) : (struct activity_mark){0};
 }
 
 static inline void activity_end(const struct activity_mark *mark)
 {
-    if (mark->recording != 0) {
+    if (__builtin_expect(mark->recording != 0, false)) {
         activity_end_slow(mark);
     }
 }
 
 static inline void activity_bytes(uint64_t bytes_read, uint64_t bytes_written)
 {
-    if (atomic_load_explicit(&activity_recording, memory_order_relaxed)) {
+    if (activity_is_on()) {
         activity_bytes_slow(bytes_read, bytes_written);
     }
 }
@@ -101,7 +102,7 @@ static inline void activity_bytes(uint64_t bytes_read, uint64_t bytes_written)
 /** A request that began with mark has ended. */
 static inline void activity_request(const struct activity_mark *mark, bool write, uint64_t sector, uint64_t nsectors)
 {
-    if (mark->recording != 0) {
+    if (__builtin_expect(mark->recording != 0, false)) {
         activity_request_slow(mark, write, sector, nsectors);
     }
 }
@@ -109,7 +110,7 @@ static inline void activity_request(const struct activity_mark *mark, bool write
 /** Something is done again because it has failed. */
 static inline void activity_retry(void)
 {
-    if (atomic_load_explicit(&activity_recording, memory_order_relaxed)) {
+    if (activity_is_on()) {
         activity_retry_slow();
     }
 }

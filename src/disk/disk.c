@@ -38,7 +38,10 @@ VixError disk_check_write(const struct disk *d, uint64_t sector, uint64_t nsecto
     return disk_check_read(d, sector, nsectors, err);
 }
 
-VixError disk_read_checked(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+/* While somebody records; else these are out of the way of a request. */
+
+static __attribute__((noinline, cold)) VixError read_recorded(struct disk *d, uint64_t sector, uint64_t nsectors,
+                                                              void *buf, struct err *err)
 {
     struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_READ);
     VixError code = d->ops->read(d, sector, nsectors, buf, err);
@@ -49,7 +52,8 @@ VixError disk_read_checked(struct disk *d, uint64_t sector, uint64_t nsectors, v
     return code;
 }
 
-VixError disk_write_checked(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+static __attribute__((noinline, cold)) VixError write_recorded(struct disk *d, uint64_t sector, uint64_t nsectors,
+                                                               const void *buf, struct err *err)
 {
     struct activity_mark mark = activity_enter(d->remote ? ACTIVITY_NETWORK : ACTIVITY_WRITE);
     VixError code = d->ops->write(d, sector, nsectors, buf, err);
@@ -59,6 +63,18 @@ VixError disk_write_checked(struct disk *d, uint64_t sector, uint64_t nsectors, 
     /* one that is written in order counts what it makes of this (stream_slots.c) */
     activity_bytes(0, d->ordered ? 0 : nsectors * SECTOR_SIZE);
     return code;
+}
+
+VixError disk_read_checked(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
+{
+    return activity_is_on() ? read_recorded(d, sector, nsectors, buf, err)
+                            : d->ops->read(d, sector, nsectors, buf, err);
+}
+
+VixError disk_write_checked(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, struct err *err)
+{
+    return activity_is_on() ? write_recorded(d, sector, nsectors, buf, err)
+                            : d->ops->write(d, sector, nsectors, buf, err);
 }
 
 VixError disk_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)

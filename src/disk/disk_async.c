@@ -22,10 +22,10 @@ struct async_request {
     disk_done_func *done;
     void *data;
     struct work_pool *pool;
-    struct activity_mark mark; /* of a request that the transport carries out */
     struct err *failed; /* the request is done, and failed: what the callback is to be told; NULL: the code is all */
     VixError code;      /* of a request that is carried out */
     bool carried_out;   /* only the callback is left */
+    struct activity_mark mark; /* of a request that the transport carries out */
 };
 
 #define IN_FLIGHT_WAITED (1u << 31)
@@ -252,9 +252,11 @@ static void io_done(struct disk_io *io, VixError result, const struct err *err)
 {
     struct async_request *r = (struct async_request *)((char *)io - offsetof(struct async_request, io));
 
-    activity_request(&r->mark, io->write, io->sector, io->nsectors);
-    activity_end(&r->mark);
-    activity_bytes(io->write ? 0 : io->nsectors * SECTOR_SIZE, io->write ? io->nsectors * SECTOR_SIZE : 0);
+    if (__builtin_expect(r->mark.recording != 0, false)) {
+        activity_request(&r->mark, io->write, io->sector, io->nsectors);
+        activity_end(&r->mark);
+        activity_bytes(io->write ? 0 : io->nsectors * SECTOR_SIZE, io->write ? io->nsectors * SECTOR_SIZE : 0);
+    }
     r->code = result;
     if (result != VIX_OK && err != NULL && (r->failed = alloc_zero(sizeof *r->failed, NULL)) != NULL) {
         *r->failed = *err;
@@ -263,7 +265,9 @@ static void io_done(struct disk_io *io, VixError result, const struct err *err)
     work_submit(r->pool, &r->item);
 }
 
-static VixError start(struct disk *d, const struct async_request *wanted, struct err *err)
+/** Starts a request that was checked. */
+static VixError start(struct disk *d, bool write, uint64_t sector, uint64_t nsectors, void *buf, disk_done_func *done,
+                      void *data, struct err *err)
 {
     struct work_pool *p;
     struct disk_async *a = peek_async(d);
@@ -279,15 +283,20 @@ static VixError start(struct disk *d, const struct async_request *wanted, struct
     if (r == NULL) {
         return err_set(err, VIX_E_OUT_OF_MEMORY, "%s: no memory for a request", d->path);
     }
-    *r = *wanted;
-    enter(a);
     r->item.run = run_request;
+    r->d = d;
+    r->io = (struct disk_io){.write = write, .sector = sector, .nsectors = nsectors, .buf = buf, .done = io_done};
+    r->done = done;
+    r->data = data;
     r->pool = p;
-    if ((d->ordered && r->io.write) || (d->sequential && !r->io.write)) {
+    r->failed = NULL;
+    r->carried_out = false;
+    enter(a);
+    if ((d->ordered && write) || (d->sequential && !write)) {
         return run_inline(r, p, err);
     }
-    if (d->starts && r->io.nsectors > 0) {
-        r->mark = activity_begin(d->remote ? ACTIVITY_NETWORK : r->io.write ? ACTIVITY_WRITE : ACTIVITY_READ);
+    if (d->starts && nsectors > 0) {
+        r->mark = activity_begin(d->remote ? ACTIVITY_NETWORK : write ? ACTIVITY_WRITE : ACTIVITY_READ);
         d->ops->start(d, &r->io);
     } else {
         work_submit(p, &r->item);
@@ -299,29 +308,14 @@ VixError disk_read_async(struct disk *d, uint64_t sector, uint64_t nsectors, voi
                          void *data, struct err *err)
 {
     VixError code = nsectors == 0 ? VIX_OK : disk_check_read(d, sector, nsectors, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    const struct async_request wanted = {.d = d,
-                                         .io = {.sector = sector, .nsectors = nsectors, .buf = buf, .done = io_done},
-                                         .done = done,
-                                         .data = data};
-    return start(d, &wanted, err);
+    return code == VIX_OK ? start(d, false, sector, nsectors, buf, done, data, err) : code;
 }
 
 VixError disk_write_async(struct disk *d, uint64_t sector, uint64_t nsectors, const void *buf, disk_done_func *done,
                           void *data, struct err *err)
 {
     VixError code = nsectors == 0 ? VIX_OK : disk_check_write(d, sector, nsectors, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    const struct async_request wanted = {
-        .d = d,
-        .io = {.write = true, .sector = sector, .nsectors = nsectors, .buf = (void *)(uintptr_t)buf, .done = io_done},
-        .done = done,
-        .data = data};
-    return start(d, &wanted, err);
+    return code == VIX_OK ? start(d, true, sector, nsectors, (void *)(uintptr_t)buf, done, data, err) : code;
 }
 
 bool disk_in_callback(const struct disk *d)
