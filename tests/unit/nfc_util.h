@@ -27,6 +27,7 @@ struct nfc_host_disk {
     pthread_mutex_t lock;
     atomic_uint read_ms; /* what a read takes */
     atomic_uint reading, most_reading;
+    _Atomic uint64_t read_bytes;
 };
 
 static struct nfc_host_disk memory;
@@ -87,6 +88,7 @@ static VixError host_read(struct nfc_host_disk *d, uint64_t off, uint32_t len, v
         (void)nanosleep(&nap, NULL);
         (void)atomic_fetch_sub(&d->reading, 1);
     }
+    (void)atomic_fetch_add(&d->read_bytes, len);
     SCOPED_LOCK(&d->lock);
     memcpy(buf, d->bytes + off, len);
     return VIX_OK;

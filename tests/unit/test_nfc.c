@@ -566,6 +566,56 @@ static void reads_together(void **state)
     free(buf);
 }
 
+static atomic_bool held;
+
+static void hold_done(struct nfc_request *r, VixError result, const struct err *why)
+{
+    while (atomic_load(&held)) {
+        nap(1);
+    }
+    wait_done(r, result, why);
+}
+
+/** The host's workers are all at it, but of a client that takes nothing no more is read than what fits into the sockets
+ * and a little. */
+static void reads_do_not_pile_up(void **state)
+{
+    enum { N = 40, MOST = 24 }; /* MiB; without a bound it were 32 in buffers, and the sockets */
+    uint8_t *buf = malloc((size_t)N * MIB);
+    struct wait waits[N];
+    struct nfc_test_host h;
+    uint64_t before = 0;
+
+    (void)state;
+    start_host(&h, NULL);
+    struct nfc_connect how = connect_params(h.port, false);
+    struct nfc_client *c = open_client(&how);
+    atomic_store(&memory.read_ms, 1);
+    atomic_store(&memory.most_reading, 0);
+    atomic_store(&memory.read_bytes, 0);
+    atomic_store(&held, true);
+    for (unsigned i = 0; i < N; i++) {
+        wait_init(&waits[i], false, (uint64_t)(i % (DISK_LEN / MIB)) * MIB, MIB, buf + (size_t)i * MIB);
+        waits[i].r.done = hold_done;
+        assert_int_equal(nfc_client_submit(c, &waits[i].r, &err), VIX_OK);
+    }
+    do {
+        before = atomic_load(&memory.read_bytes);
+        nap(150);
+    } while (before == 0 || before != atomic_load(&memory.read_bytes));
+    assert_in_range(before, MIB, (uint64_t)MOST * MIB);
+    atomic_store(&held, false);
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(wait_for(&waits[i]), VIX_OK);
+        assert_memory_equal(waits[i].r.buf, memory.bytes + waits[i].r.off, MIB);
+    }
+    atomic_store(&memory.read_ms, 0);
+    assert_int_equal(atomic_load(&memory.most_reading), 2);
+    nfc_client_close(c);
+    stop_host(&h);
+    free(buf);
+}
+
 /** Time-outs of answers count from the request; an idle connection stays. */
 static void time_outs(void **state)
 {
@@ -618,6 +668,7 @@ int main(void)
         cmocka_unit_test(lost_connection),
         cmocka_unit_test(close_with_requests),
         cmocka_unit_test(reads_together),
+        cmocka_unit_test(reads_do_not_pile_up),
         cmocka_unit_test(time_outs),
     };
     return cmocka_run_group_tests(tests, nfc_set_up, nfc_tear_down);
