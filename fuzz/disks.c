@@ -97,13 +97,21 @@ void disk_look(struct store_fs *fs, const char *path, struct view *ret_view)
     }
 }
 
-VixError disk_check(struct store_fs *fs, const char *path)
+VixError disk_check_remarks(struct store_fs *fs, const char *path, uint64_t *ret_remarks)
 {
-    struct check_summary summary;
+    struct check_summary summary = {0};
     struct err err;
 
     err_init(&err);
-    return ops_check(fs, path, CHECK_DEEP | CHECK_CHAIN, NULL, NULL, &summary, &err);
+    VixError code = ops_check(fs, path, CHECK_DEEP | CHECK_CHAIN, NULL, NULL, &summary, &err);
+    *ret_remarks = summary.notes;
+    return code;
+}
+
+VixError disk_check(struct store_fs *fs, const char *path)
+{
+    uint64_t remarks;
+    return disk_check_remarks(fs, path, &remarks);
 }
 
 void disk_must_read(bool sound, const struct view *view)

@@ -69,6 +69,8 @@ void disk_look(struct store_fs *fs, const char *path, struct view *ret_view);
 
 /** The code of a check; the file system stays as it is. */
 VixError disk_check(struct store_fs *fs, const char *path);
+/** The same, and how many things it found worth a remark that are no problems. */
+VixError disk_check_remarks(struct store_fs *fs, const char *path, uint64_t *ret_remarks);
 
 /** What a check calls sound must have been read, unless it is encrypted, or an extent without its descriptor. */
 void disk_must_read(bool sound, const struct view *view);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A streamOptimized file: with its tables, out of a pipe, which must give the same grains of a file that is sound, and
- * without them (salvage). */
+ * must give them where check has nothing to remark, and without tables (salvage). */
 #include "fuzz.h"
 
 #include <string.h>
@@ -22,8 +22,9 @@ static VixError read_source(void *ctx, void *buf, uint64_t len, uint64_t *ret_le
     return code;
 }
 
-/* The first sectors as they come out of a pipe, then some far ahead, then the end of the stream. */
-static VixError read_pipe(struct store_fs *fs, const char *path, uint64_t nsectors, uint8_t *buf)
+/* The first sectors as they come out of a pipe, then some far ahead, then the end of the stream. *ret_whole_told: a
+ * footer tells the reader that the stream was whole. */
+static VixError read_pipe(struct store_fs *fs, const char *path, uint64_t nsectors, uint8_t *buf, bool *ret_whole_told)
 {
     struct source source = {0};
     const struct stream_input in = {.read = read_source, .ctx = &source, .name = "pipe"};
@@ -38,6 +39,7 @@ static VixError read_pipe(struct store_fs *fs, const char *path, uint64_t nsecto
     if (code == VIX_OK) {
         const struct sparse_header *h = stream_reader_header(r);
         uint64_t n = nsectors < h->capacity ? nsectors : h->capacity;
+        *ret_whole_told = h->gd_sector == KDMV_GD_AT_END;
         (void)stream_reader_descriptor(r, &len);
         code = stream_reader_read(r, 0, n, buf, NULL);
         if (code == VIX_OK && h->capacity > n + 3 * 128) {
@@ -75,12 +77,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct view view;
 
     disk_exercise(fs, names[0]);
-    bool sound = disk_check(fs, names[0]) == VIX_OK;
+    uint64_t remarks = 0;
+    bool whole_told = false, sound = disk_check_remarks(fs, names[0], &remarks) == VIX_OK;
     disk_look(fs, names[0], &view);
-    VixError from_pipe = read_pipe(fs, names[0], VIEW_SECTORS, piped);
+    VixError from_pipe = read_pipe(fs, names[0], VIEW_SECTORS, piped, &whole_told);
     (void)read_salvage(fs, names[0], VIEW_SECTORS, salvaged);
     if (sound && view.code == VIX_OK) {
         FUZZ_ASSERT(from_pipe != VIX_OK || memcmp(piped, view.bytes, view.nsectors * 512) == 0, "the pipe differs");
+        FUZZ_ASSERT(from_pipe == VIX_OK || remarks > 0 || !whole_told, "the pipe gives %d without a remark of check",
+                    (int)from_pipe);
     }
     free(view.bytes);
     store_fs_mem_free(fs);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* check_stream.c - the pass over streamOptimized files. Invariants: header and footer agree; directory and tables lie
  * inside the file; each entry leads to a record that names the grain, has a possible size and ends inside the file; a
- * sector of zeros ends the stream; tables name every record that a reader from a pipe meets. Grains in ascending order
- * are what importers want. With CHECK_DEEP the data of every grain is inflated, which verifies its checksum: on several
- * threads, which only read. */
+ * sector of zeros ends the stream; a reader from a pipe meets the records that tables name, and no others. Grains in
+ * ascending order are what importers want. With CHECK_DEEP the data of every grain is inflated, which verifies its
+ * checksum: on several threads, which only read. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +38,10 @@ struct stream_check {
     uint64_t known; /* bytes behind overHead: of records that tables name, and of tables, directory and footer */
     uint64_t known_records, known_tables; /* where the last of them ends: what lies before it is not counted again */
     uint64_t unlisted, first_unlisted, unlisted_off;
+    uint64_t last_listed; /* the largest entry */
+    uint64_t met;         /* records that tables name, on the way of a reader from a pipe */
+    uint64_t last_met;    /* sector of the last of them */
+    bool walked, way_is_clear, footer_met;
 };
 
 /** Looks at a table entry that is not 0. */
@@ -289,12 +293,13 @@ static VixError visit_record(void *ctx, uint64_t grain, uint32_t entry, struct e
         k->out_of_order++;
     }
     k->last = entry;
+    k->last_listed = max_u64(k->last_listed, entry);
     return VIX_OK;
 }
 
 /* ---- records that no table names ---- */
 
-/** Looks up a record that is in the file; one that a table says nothing of is noted. */
+/** Looks up a record that is in the file; one that no table leads to is noted. */
 static VixError look_up(struct stream_check *k, const struct stream_item *item, struct err *err)
 {
     uint64_t grain = item->sector / grain_sectors(k);
@@ -304,7 +309,10 @@ static VixError look_up(struct stream_check *k, const struct stream_item *item, 
     if (code == VIX_E_DISK_NEEDSREPAIR) {
         return VIX_OK; /* told before */
     }
-    if (code == VIX_OK && entry < 2) {
+    if (code == VIX_OK && item->off == (uint64_t)entry * SECTOR_SIZE) {
+        k->met++;
+        k->last_met = entry;
+    } else if (code == VIX_OK) {
         k->first_unlisted = k->unlisted == 0 ? grain : k->first_unlisted;
         k->unlisted_off = k->unlisted == 0 ? item->off : k->unlisted_off;
         k->unlisted++;
@@ -312,26 +320,56 @@ static VixError look_up(struct stream_check *k, const struct stream_item *item, 
     return code;
 }
 
-/** Goes from record to record as a reader from a pipe does, up to the end of the stream or what is no record. */
-static VixError walk_records(struct stream_check *k, struct stream_walk *w, struct err *err)
+/** Bytes of the payload that may follow a progress marker, which are no record. */
+static VixError payload_of(struct stream_check *k, const struct stream_item *item, uint64_t *ret_len, struct err *err)
 {
-    bool more = true, progress = false;
-    VixError code = VIX_OK;
+    uint8_t bytes[8];
+    VixError code = store_read(k->f->store, bytes, sizeof bytes, item->off, err);
 
-    while (code == VIX_OK) {
-        struct stream_item item;
-        code = stream_walk_next(w, &item, &more, err);
-        if (code != VIX_OK || !more || item.kind == STREAM_ITEM_END || item.kind == STREAM_ITEM_CUT ||
-            (item.kind == STREAM_ITEM_JUNK && !progress)) {
-            break;
-        }
-        progress = item.kind == STREAM_ITEM_PROGRESS;
-        code = item.kind == STREAM_ITEM_GRAIN ? look_up(k, &item, err) : VIX_OK;
+    if (code == VIX_OK) {
+        uint64_t sectors = get_le64(bytes);
+        *ret_len = sectors <= STREAM_PAYLOAD_SECTORS_MAX ? sectors * SECTOR_SIZE : 0;
     }
     return code;
 }
 
-/** Looks for grains that a pipe gives and no table knows, where the file is longer than what the tables lead to. */
+/** Goes from record to record as a reader from a pipe does, up to the end of the stream or what is no record. */
+static VixError walk_records(struct stream_check *k, struct stream_walk *w, struct err *err)
+{
+    uint64_t payload = 0;
+    VixError code = VIX_OK;
+
+    k->walked = true;
+    while (code == VIX_OK) {
+        struct stream_item item;
+        bool more;
+        code = stream_walk_next(w, &item, &more, err);
+        if (code != VIX_OK || !more || item.kind == STREAM_ITEM_END) {
+            k->way_is_clear = code == VIX_OK;
+            break;
+        }
+        if (item.kind == STREAM_ITEM_CUT || (item.kind == STREAM_ITEM_JUNK && payload > w->size - item.off)) {
+            break;
+        }
+        if (item.kind == STREAM_ITEM_JUNK) {
+            if (payload == 0) {
+                break;
+            }
+            w->pos = item.off + payload;
+        }
+        payload = 0;
+        k->footer_met = k->footer_met || item.kind == STREAM_ITEM_FOOTER;
+        if (item.kind == STREAM_ITEM_GRAIN) {
+            code = look_up(k, &item, err);
+        } else if (item.kind == STREAM_ITEM_PROGRESS) {
+            code = payload_of(k, &item, &payload, err);
+        }
+    }
+    return code;
+}
+
+/** Looks for what a pipe gives and no table knows, and the other way round: where the file is longer than what the
+ * tables lead to, or everything is looked at. */
 static VixError find_unlisted(struct stream_check *k, struct err *err)
 {
     const struct sparse_header *h = &k->file->h;
@@ -347,7 +385,8 @@ static VixError find_unlisted(struct stream_check *k, struct err *err)
     bool same = w->h.capacity == h->capacity && w->h.grain_sectors == h->grain_sectors; /* else told before */
     uint64_t end_of_stream = k->ended ? SECTOR_SIZE : 0,
              found = w->h.overhead_sectors * SECTOR_SIZE + k->known + end_of_stream;
-    return same && k->f->len > found ? walk_records(k, w, err) : VIX_OK;
+    bool wanted = k->f->len > found || (k->f->c->flags & CHECK_DEEP) != 0;
+    return same && wanted ? walk_records(k, w, err) : VIX_OK;
 }
 
 /* ---- the data of grains ---- */
@@ -546,6 +585,29 @@ static VixError check_end(struct stream_check *k, struct err *err)
     return add_end(k, last, err);
 }
 
+/** Records that a reader from a pipe does not get: he may take the stream for complete, or notice. */
+static void tell_way(struct stream_check *k)
+{
+    bool all = k->met == k->allocated;
+    bool seems_whole = k->file->footer_form
+                           ? k->footer_met
+                           : k->last_met >= k->last_listed || k->file->h.gd_sector >= k->file->h.overhead_sectors;
+
+    if (k->walked && k->way_is_clear && seems_whole && !all) {
+        (void)check_found(k->f->c, PROBLEM_RECORD_HIDDEN, CHECK_NOWHERE, 0, 0,
+                          "%" PRIu64 " of %" PRIu64
+                          " grains have their records where a reader from a pipe does not meet them, who takes the "
+                          "stream for complete",
+                          k->allocated - k->met, k->allocated);
+    } else if (k->walked && !check_is_hurt(k->f->c) &&
+               (!k->way_is_clear || !all || (k->file->footer_form && !k->footer_met))) {
+        (void)check_found(k->f->c, PROBLEM_NO_STREAM, CHECK_NOWHERE, 0, 0,
+                          "what is no record lies on the way from the first record to the end: of %" PRIu64
+                          " grains a reader from a pipe would get %" PRIu64 ", and then fail",
+                          k->allocated, k->met);
+    }
+}
+
 static void tell_counts(struct stream_check *k)
 {
     struct check *c = k->f->c;
@@ -562,7 +624,7 @@ static void tell_counts(struct stream_check *k)
         (void)check_found(c, PROBLEM_RECORD_UNLISTED, k->unlisted_off, k->f->first + sector,
                           check_clip(k->f, sector, grain_sectors(k)),
                           "%" PRIu64 " grains, the first of them number %" PRIu64
-                          ", have records that the tables say nothing of: who reads the file from a pipe gets them; "
+                          ", have records that the tables do not lead to: who reads the file from a pipe gets them; "
                           "vixdisk convert --salvage recovers them",
                           k->unlisted, k->first_unlisted);
     }
@@ -572,6 +634,7 @@ static void tell_counts(struct stream_check *k)
                           ", lie before the grain before them; importers want them in order",
                           k->out_of_order, k->first_out_of_order);
     }
+    tell_way(k);
 }
 
 static VixError check_all(struct stream_check *k, struct err *err)

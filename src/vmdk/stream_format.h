@@ -64,6 +64,9 @@ static inline uint64_t stream_record_bytes(uint32_t size)
     return round_up((uint64_t)STREAM_MARKER_BYTES + size, SECTOR_SIZE);
 }
 
+/** Sectors that may follow a progress marker without a marker of their own. */
+#define STREAM_PAYLOAD_SECTORS_MAX 512u /* limit: sectors of the payload of a progress marker */
+
 /** What a record is, by its marker. */
 enum stream_item_kind {
     STREAM_ITEM_GRAIN,

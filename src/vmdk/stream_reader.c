@@ -16,10 +16,10 @@
 #include "vmdk/stream_format.h"
 #include "work/work.h"
 
-#define BUFFER_BYTES (UINT64_C(256) << 10)
-#define ROUND_BYTES (UINT64_C(512) << 10) /* of grains in a slot */
-#define ROUND_GRAINS_MAX 16u              /* own: grains of a slot */
-#define SLOTS_MAX 32u                     /* own: slots */
+#define BUFFER_BYTES (UINT64_C(256) << 10) /* STREAM_PAYLOAD_SECTORS_MAX fit */
+#define ROUND_BYTES (UINT64_C(512) << 10)  /* of grains in a slot */
+#define ROUND_GRAINS_MAX 16u               /* own: grains of a slot */
+#define SLOTS_MAX 32u                      /* own: slots */
 
 /** Grains that are inflated. */
 struct result {
@@ -127,7 +127,7 @@ static VixError payload_length(const struct stream_reader *r, uint64_t *ret_len,
 {
     struct stream_marker m = stream_marker_decode(r->buffer + r->at);
 
-    if (!r->after_progress || r->progress_sectors > BUFFER_BYTES / SECTOR_SIZE) {
+    if (!r->after_progress || r->progress_sectors > STREAM_PAYLOAD_SECTORS_MAX) {
         return err_set(err, VIX_E_DISK_NEEDSREPAIR,
                        "%s: no record at byte %" PRIu64 ": marker value %" PRIu64 ", size %" PRIu32 ", type %" PRIu32,
                        r->in.name, r->off, m.val, m.size, m.type);
