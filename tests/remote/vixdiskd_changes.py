@@ -428,4 +428,5 @@ for name, test in (("IDs go with links", ids_go_with_links), ("what was ever wri
                    ("sync: no snapshots here", a_snapshot_is_asked_for)):
     tap.check("changes of vixdiskd: " + name, test)
 host.stop()
+diskhost.remove_all()  # also a host that a failed test has left
 tap.end()
