@@ -79,7 +79,8 @@ hardened() {
         readelf -lW "$file" | grep -q GNU_RELRO && readelf -lW "$file" | grep 'GNU_STACK.* RW ' &&
             ! readelf -dW "$file" | grep TEXTREL || return
     done
-    ! strings -a "$library" "$tree/bin64/vixdisk" | grep -F "$SRC"
+    # Names of files that the build folder sees as ../../src are none, wherever that is.
+    ! strings -a "$library" "$tree/bin64/vixdisk" | sed 's,\.\./,,g' | grep -F "$SRC"
 }
 try "no text relocations, no executable stack, no paths of the build" hardened
 # A glibc before 2.34 does not run them for a program that was linked with a newer one's start files.
