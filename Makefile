@@ -6,6 +6,7 @@
 #   make demo            install what is missing, build, show the main job on real data
 #   make check           install what is missing, run every test
 #   make check-packages  the packages in a bare root, and the RPM packages
+#   make check-containerfile  install/image/Containerfile, built by buildah without a registry
 #   make check-guest     hotadd and san in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=N] [MINUTES=30] kill command and host at random moments, load the host, fail every
@@ -29,7 +30,7 @@ PREFIX ?= /usr/local
 B = build/release
 DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-guest lint soak differential helgrind fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
+.PHONY: all build packages demo check check-packages check-containerfile check-guest lint soak differential helgrind fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
     install clean
 
 all: build
@@ -56,6 +57,11 @@ check:
 check-packages:
 	@scripts/setup check
 	@tests/packages/packages.sh --all
+
+check-containerfile:
+	@scripts/setup check containerfile
+	@$(MAKE) --no-print-directory build
+	@tests/tree/containerfile.sh
 
 check-guest:
 	@scripts/setup guest

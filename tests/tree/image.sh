@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The init image: a valid image to another reader (skopeo), and what it does in a pod: its program, as some user, with a
 # read-only root, fills a volume from which nbdkit then loads the library. The commands are those of docs/cdi-forklift.md.
-#   tests/tree/image.sh FOLDER     FOLDER: what `make image` made
+#   tests/tree/image.sh FOLDER [IMAGE]     FOLDER: what `make image` made; IMAGE: an archive with an image that a container
+#                                          engine has made with the same tree, to be looked at in the place of its own
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../lib/tap.sh"
 # shellcheck source=tests/tree/roots.sh
@@ -10,43 +11,30 @@
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
 unset LD_LIBRARY_PATH VIXDISK_CONFIG
 
-dist=$(cd "$STARTED_IN" && realpath "$1") || { echo "not ok - there is an image"; exit 1; }
+dist=$(cd "$STARTED_IN" && realpath -e "$1") || { echo "not ok - there is an image"; exit 1; }
+built=$(cd "$STARTED_IN" && realpath -e "${2:-.}") || { echo "not ok - there is an engine's image"; exit 1; }
 version=$("$SRC/scripts/version")
-machine=$(uname -m)
+for_machine_of "$dist"
 artefact=vixdisk-vddk-$version.$machine
 image=$dist/$artefact.oci.tar
+[ $# -lt 2 ] || image=$built
 tree=vmware-vix-disklib-distrib
 guide=$SRC/docs/cdi-forklift.md
-mkdir -p build/dist
-ln -s "$image" build/dist/
-ln -s "$SRC/scripts" scripts
 
 # ---- the image ----
 
 small() { [ "$(stat -c %s "$image")" -lt $((10 << 20)) ]; }
 try "the image is below 10 MiB" small
-same_again() { "$SRC/scripts/make-oci" again.tar "$dist" && cmp again.tar "$image"; }
-try "it is the same bytes when it is made again" same_again
-
-# A block of commands of the guide that has a word in it.
-block() {
-    awk -v word="$1" '/^```sh$/ { text = ""; inside = 1; next } /^```$/ { if (inside && index(text, word)) printf "%s", text; inside = 0 }
-        inside { text = text $0 "\n" }' "$guide" | sed "s/8\.0\.0/$version/g"
-}
-pushed() {
-    block skopeo | sed "s#^IMAGE=docker://.*#IMAGE=dir:$TMP/pushed#; s/x86_64/$machine/" >push.sh
-    cat push.sh
-    grep -q "^IMAGE=dir:" push.sh && sh -eu push.sh
-}
-try "the guide's command pushes it" pushed
+processor=$(case $machine in x86_64) echo amd64 ;; aarch64) echo arm64 ;; esac)
+look() { skopeo --override-arch "$processor" "$@"; }
 configured() {
-    skopeo inspect --config "oci-archive:$image" >config.json && skopeo inspect "oci-archive:$image" >inspect.json &&
-        /usr/bin/python3 - config.json inspect.json "$version" "$SRC/install/image/Containerfile" <<'PYTHON'
+    look inspect --config "oci-archive:$image" >config.json && look inspect "oci-archive:$image" >inspect.json &&
+        /usr/bin/python3 - config.json inspect.json "$version" "$SRC/install/image/Containerfile" "$processor" <<'PYTHON'
 import json, sys
 
 config, inspected = json.load(open(sys.argv[1])), json.load(open(sys.argv[2]))
 print(config)
-assert config["os"] == "linux" and config["architecture"] in ("amd64", "arm64")
+assert config["os"] == "linux" and config["architecture"] == sys.argv[5]
 assert config["config"]["Entrypoint"] == ["/copy-tree"] and config["config"]["User"] == "1001"
 assert "Cmd" not in config["config"]
 labels = inspected["Labels"]
@@ -57,41 +45,64 @@ assert all(name in text for name in labels)
 PYTHON
 }
 try "skopeo reads its configuration and labels" configured
-for_two() {
-    # As an image of the other processor: what is in it does not matter here.
-    mkdir other
-    cp "$dist/copy-tree" other
-    cp "$dist/$artefact.tar.gz" "other/vixdisk-vddk-$version.aarch64.tar.gz"
-    "$SRC/scripts/make-oci" "vixdisk-vddk-$version.aarch64.oci.tar" other
-    rm "other/vixdisk-vddk-$version.aarch64.tar.gz"
-    cp "$dist/$artefact.tar.gz" "other/vixdisk-vddk-$version.x86_64.tar.gz"
-    "$SRC/scripts/make-oci" "vixdisk-vddk-$version.x86_64.oci.tar" other
-    block 'scripts/make-oci' >merge.sh && cat merge.sh && [ -s merge.sh ] && sh -eu merge.sh || return
-    local processor
-    for processor in amd64 arm64; do
-        [ "$(skopeo --override-arch "$processor" inspect --format '{{.Architecture}}' oci-archive:vixdisk-vddk.oci.tar)" = \
-            "$processor" ] || return
-    done
-    ! "$SRC/scripts/make-oci" twice.tar "$image" "$image"
-}
-try "one image for two processors" for_two
+
+# What scripts/make-oci promises.
+if [ $# -lt 2 ]; then
+    mkdir -p build/dist
+    ln -s "$image" build/dist/
+    ln -s "$SRC/scripts" scripts
+    same_again() { "$SRC/scripts/make-oci" again.tar "$dist" && cmp again.tar "$image"; }
+    try "it is the same bytes when it is made again" same_again
+
+    # A block of commands of the guide that has a word in it.
+    block() {
+        awk -v word="$1" '/^```sh$/ { text = ""; inside = 1; next } /^```$/ { if (inside && index(text, word)) printf "%s", text; inside = 0 }
+            inside { text = text $0 "\n" }' "$guide" | sed "s/8\.0\.0/$version/g"
+    }
+    pushed() {
+        block skopeo | sed "s#^IMAGE=docker://.*#IMAGE=dir:$TMP/pushed#; s/x86_64/$machine/" >push.sh
+        cat push.sh
+        grep -q "^IMAGE=dir:" push.sh && sh -eu push.sh
+    }
+    try "the guide's command pushes it" pushed
+    for_two() {
+        # As an image of the other processor: what is in it does not matter here.
+        mkdir other
+        cp "$dist/copy-tree" other
+        cp "$dist/$artefact.tar.gz" "other/vixdisk-vddk-$version.aarch64.tar.gz"
+        "$SRC/scripts/make-oci" "vixdisk-vddk-$version.aarch64.oci.tar" other
+        rm "other/vixdisk-vddk-$version.aarch64.tar.gz"
+        cp "$dist/$artefact.tar.gz" "other/vixdisk-vddk-$version.x86_64.tar.gz"
+        "$SRC/scripts/make-oci" "vixdisk-vddk-$version.x86_64.oci.tar" other
+        block 'scripts/make-oci' >merge.sh && cat merge.sh && [ -s merge.sh ] && sh -eu merge.sh || return
+        local one
+        for one in amd64 arm64; do
+            [ "$(skopeo --override-arch "$one" inspect --format '{{.Architecture}}' oci-archive:vixdisk-vddk.oci.tar)" = \
+                "$one" ] || return
+        done
+        ! "$SRC/scripts/make-oci" twice.tar "$image" "$image"
+    }
+    try "one image for two processors" for_two
+fi
 
 # ---- the init container ----
 
-mkdir root opt unpacked
+mkdir root opt
 unpacks() {
     local layer
-    skopeo copy -q "oci-archive:$image" dir:one &&
-        layer=$(/usr/bin/python3 -c 'import json
-print(json.load(open("one/manifest.json"))["layers"][0]["digest"].split(":")[1])') &&
-        [ "$(sha256sum <"one/$layer")" = "$layer  -" ] && tar -xzf "one/$layer" -C root &&
-        [ "$(find root -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | paste -sd' ')" = "copy-tree $tree" ] &&
+    look copy -q "oci-archive:$image" dir:one || return
+    while read -r layer; do
+        [ "$(sha256sum <"one/$layer")" = "$layer  -" ] && tar -xzf "one/$layer" -C root || return
+        ! tar --numeric-owner -tvzf "one/$layer" | grep -v ' 0/0 ' || return
+    done < <(jq -r '.layers[].digest | sub("sha256:"; "")' one/manifest.json)
+    [ "$(find root -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | paste -sd' ')" = "copy-tree $tree" ] &&
         diff -r --no-dereference "root/$tree" "$dist/$tree" && ! find root -perm /7022 ! -type l | grep . &&
-        file root/copy-tree | grep 'statically linked'
+        ! find root ! -type l ! -perm -444 | grep . && file root/copy-tree | grep 'statically linked'
 }
 try "its layer has the tree and the static program, and nothing else" unpacks
 
 # In a pod: the image's root read-only, a volume at /opt, some user of group 0, no capabilities, no new privileges.
+put_emulator root
 mkdir root/opt
 chmod 777 opt
 if [ ${#unshared[@]} -gt 0 ]; then
@@ -106,13 +117,13 @@ if [ ${#unshared[@]} -gt 0 ]; then
             fi
             if [ "$0" -eq 0 ]; then
                 exec setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setuid,+setgid \
-                    chroot --userspec=1000650000:0 --groups= root /copy-tree "$@"
+                    chroot --userspec=1000650000:0 --groups= root "$@"
             fi
-            exec chroot root /copy-tree "$@"' "$(id -u)" "$@"
+            exec chroot root "$@"' "$(id -u)" "${emulator[@]}" /copy-tree "$@"
     }
 else # without mounts the folder is read-only by its rights
     pod() {
-        mv opt root/opt && chmod 555 root && chroot --userspec=1000650000:0 --groups= root /copy-tree "$@"
+        mv opt root/opt && chmod 555 root && chroot --userspec=1000650000:0 --groups= root "${emulator[@]}" /copy-tree "$@"
         local status=$?
         mv root/opt opt
         return $status

@@ -35,13 +35,31 @@ put_program() {
     done
 }
 
-# put_glibc ROOT: the parts of this machine's glibc that are in a root of any distribution.
+# put_glibc ROOT: the parts of glibc that are in a root of any distribution, the loader with them, as $compiler links with.
+compiler=gcc
 put_glibc() {
-    local library
+    local library loader
+    library=$("$compiler" -print-file-name=libc.so.6)
+    loader=$(readelf -lW "$library" | sed -n 's/.*interpreter: \(.*\)\]/\1/p')
+    mkdir -p "$1/lib" "$1$(dirname "$loader")"
     for library in libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2; do
-        library=$(gcc -print-file-name="$library")
-        mkdir -p "$1/lib"
-        cp -L "$library" "$1/lib"
+        cp -L "$("$compiler" -print-file-name="$library")" "$1/lib"
+    done
+    cp -L "$("$compiler" -print-file-name="$(basename "$loader")")" "$1$loader"
+}
+
+# for_machine_of FOLDER: sets $machine, the kind that the tree in the folder is for, and emulator, which in a root runs a
+# program that is for another kind than this machine: nothing, or QEMU, which put_emulator ROOT puts there.
+emulator=()
+for_machine_of() {
+    machine=$(basename "$1"/vixdisk-vddk-*.tar.gz .tar.gz)
+    machine=${machine##*.}
+    [ "$machine" = "$(uname -m)" ] || emulator=("/qemu-$machine-static")
+}
+put_emulator() {
+    local program
+    for program in "${emulator[@]}"; do
+        cp "$(command -v "$(basename "$program")")" "$1$program"
     done
 }
 
