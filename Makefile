@@ -7,6 +7,7 @@
 #   make check           install what is missing, run every test
 #   make check-packages  the packages in a bare root, and the RPM packages
 #   make check-containerfile  install/image/Containerfile, built by buildah without a registry
+#   make check-arm64     everything for arm64: cross-built, tests under QEMU, the tree, an image for both processors
 #   make check-guest     hotadd and san in a guest of QEMU, on the hardware that Linux takes for VMware's
 #   make lint            the checks of the source alone
 #   make soak            [KILLS=N] [MINUTES=30] kill command and host at random moments, load the host, fail every
@@ -30,7 +31,7 @@ PREFIX ?= /usr/local
 B = build/release
 DIST = build/dist
 
-.PHONY: all build packages demo check check-packages check-containerfile check-guest lint soak differential helgrind fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
+.PHONY: all build packages demo check check-packages check-containerfile check-arm64 check-guest lint soak differential helgrind fuzz coverage bench bench-build curve pictures tree image dist release check-reproducible \
     install clean
 
 all: build
@@ -62,6 +63,11 @@ check-containerfile:
 	@scripts/setup check containerfile
 	@$(MAKE) --no-print-directory build
 	@tests/tree/containerfile.sh
+
+check-arm64:
+	@scripts/setup check arm64
+	@$(MAKE) --no-print-directory build
+	@tests/arm64/arm64.sh
 
 check-guest:
 	@scripts/setup guest

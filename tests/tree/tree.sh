@@ -12,8 +12,19 @@ unset LD_LIBRARY_PATH VIXDISK_CONFIG SSL_CERT_FILE
 
 dist=$(cd "$STARTED_IN" && realpath "$1") || { echo "not ok - there is a tree"; exit 1; }
 release=$SRC/build/release
+dropin=$release/tests/dropin/dropin
 version=$("$SRC/scripts/version")
-artefact=vixdisk-vddk-$version.$(uname -m)
+for_machine_of "$dist"
+artefact=vixdisk-vddk-$version.$machine
+here=() # what runs a program of the tree on this machine
+architecture=
+if [ ${#emulator[@]} -gt 0 ]; then
+    arm64=$("$SRC/scripts/get-arm64") || { echo "not ok - there is a compiler for arm64"; exit 1; }
+    compiler=$arm64/cc
+    here=("$arm64/run")
+    architecture=arm64
+    dropin=$SRC/build/arm64/tests/dropin/dropin
+fi
 tree=$TMP/vmware-vix-disklib-distrib
 library=$tree/lib64/libvixDiskLib.so
 host_pid=
@@ -85,12 +96,12 @@ hardened() {
 try "no text relocations, no executable stack, no paths of the build" hardened
 # A glibc before 2.34 does not run them for a program that was linked with a newer one's start files.
 no_constructors() { readelf -SW "$tree/bin64/vixdisk" | grep -E ' \.init_array +INIT_ARRAY +[0-9a-f]+ [0-9a-f]+ 000008 '; }
-[ "$(uname -m)" != x86_64 ] || try "the command has no constructors" no_constructors
+[ "$machine" != x86_64 ] || try "the command has no constructors" no_constructors
 
 # ---- the bill of materials ----
 
 bill() {
-    /usr/bin/python3 - "$dist/$artefact.spdx.json" "$tree" "$library" <<'PYTHON'
+    /usr/bin/python3 - "$dist/$artefact.spdx.json" "$tree" "$library" "$machine" <<'PYTHON'
 import hashlib, json, os, re, sys
 
 bill = json.load(open(sys.argv[1]))
@@ -101,7 +112,8 @@ related = {(r["spdxElementId"], r["relationshipType"], r["relatedSpdxElement"]) 
 assert all(a in ids + ["SPDXRef-DOCUMENT"] and b in ids for a, _, b in related)
 versions = {p["name"]: p["versionInfo"] for p in bill["packages"]}
 linked = {b[8:] for a, kind, b in related if a == "SPDXRef-vixdisk" and kind == "STATIC_LINK"}
-assert linked == {"curl", "expat", "gcc", "glibc", "json-c", "libdeflate", "libisal", "openssl"}, linked
+wanted = {"curl", "expat", "gcc", "glibc", "json-c", "libdeflate", "openssl"} | ({"libisal"} if sys.argv[4] == "x86_64" else set())
+assert linked == wanted, linked
 # What the code itself says.
 for name, pattern in (("openssl", rb"OpenSSL (3\.[0-9.]+) "), ("expat", rb"expat_([0-9.]+)")):
     found = re.search(pattern, text)
@@ -133,7 +145,7 @@ HARM(SSL_new) HARM(SSL_CTX_new_ex) HARM(OPENSSL_init_ssl) HARM(EVP_DigestInit_ex
 HARM(curl_global_init_mem) HARM(XML_ParserCreate) HARM(XML_Parse) HARM(isal_deflate) HARM(libdeflate_alloc_compressor)
 HARM(libdeflate_alloc_decompressor) HARM(err_set) HARM(disk_read) HARM(json_object_new_object)
 PROGRAM
-gcc -shared -fPIC -o harm.so harm.c
+"$compiler" -shared -fPIC -o harm.so harm.c
 "$release/daemon/vixdiskd" --init host --listen 127.0.0.1 --name 127.0.0.1 --port 0 --nfc-port 0 >init.txt ||
     { echo "not ok - vixdiskd makes a set-up"; exit 1; }
 "$release/daemon/vixdiskd" --config host/vixdiskd.conf 2>daemon.log &
@@ -152,13 +164,13 @@ there=(--host 127.0.0.1 --port "$port" --nfc-port "$nfc_port" --user vixdisk --v
 disk='[datastore1] vm1/disk.vmdk'
 
 not_disturbed() {
-    LD_PRELOAD=$PWD/harm.so "$tree/bin64/vixdisk" info --json "${there[@]}" --password-file host/password \
+    LD_PRELOAD=$PWD/harm.so "${here[@]}" "$tree/bin64/vixdisk" info --json "${there[@]}" --password-file host/password \
         --thumbprint "$thumbprint" "$disk" &&
-        LD_PRELOAD=$PWD/harm.so "$tree/bin64/vixdisk" convert -q -f raw -t streamOptimized image harm.vmdk &&
+        LD_PRELOAD=$PWD/harm.so "${here[@]}" "$tree/bin64/vixdisk" convert -q -f raw -t streamOptimized image harm.vmdk &&
         qemu-img compare -q -f raw -F vmdk image harm.vmdk
 }
 try "other libraries of the process with the same names do not disturb it" not_disturbed
-any_client() { "$release/tests/dropin/dropin" "$library" >dropin.log || { cat dropin.log; return 1; }; }
+any_client() { "${here[@]}" "$dropin" "$library" >dropin.log || { cat dropin.log; return 1; }; }
 try "the client that only knows dlopen" any_client
 
 # ---- in roots ----
@@ -167,7 +179,8 @@ in_bare_root() { # ROOT: everything in it but a tree of ours
     local root=$1
     cp -a "$tree" "$root/vmware-vix-disklib-distrib"
     cp image host/password "$root"
-    vixdisk() { in_root "$root" /vmware-vix-disklib-distrib/bin64/vixdisk "$@"; }
+    put_emulator "$root"
+    vixdisk() { in_root "$root" "${emulator[@]}" /vmware-vix-disklib-distrib/bin64/vixdisk "$@"; }
     what=$2
 
     try "$what: has none of our libraries" has_nothing_of_ours "$root/lib"
@@ -204,12 +217,11 @@ in_bare_root() { # ROOT: everything in it but a tree of ours
 }
 
 mkdir bare
-put_program bare /bin/true # and with it the loader
 put_glibc bare
-in_bare_root bare "glibc of this machine"
+in_bare_root bare "the glibc it was built with"
 
 status=0
-old=$("$SRC/scripts/get-old-root") || status=$?
+old=$("$SRC/scripts/get-old-root" "$architecture") || status=$?
 case $status in
     0)
         cp -a "$old" old
@@ -221,7 +233,7 @@ esac
 
 # ---- nbdkit ----
 
-if [ "$(uname -m)" != x86_64 ]; then
+if [ "$machine" != x86_64 ]; then
     skip "nbdkit's vddk plugin" "upstream builds it for x86-64 only"
     exit
 fi
