@@ -477,11 +477,6 @@ static bool is_nfc(const struct disk *d)
     return d->ops == &nbd_ops || d->ops == &nbdssl_ops;
 }
 
-void *disk_remote_ctx(const struct disk *d)
-{
-    return is_nfc(d) ? ((const struct disk_remote *)d)->params.queue.ctx : NULL;
-}
-
 void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out)
 {
     *ret_in = 0;

@@ -21,7 +21,4 @@ struct disk_remote_params {
 VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_client *client,
                          const struct nfc_disk_info *info, struct disk **ret_disk, struct err *err);
 
-/** The ctx of the queue of a remote disk; NULL for other disks. */
-void *disk_remote_ctx(const struct disk *d);
-
 #endif

@@ -84,11 +84,6 @@ void nfc_classic_put_features(uint32_t features, uint8_t frame[NFC_CLASSIC_LEN])
     put_le32(frame + 4, features);
 }
 
-uint32_t nfc_classic_get_features(const uint8_t frame[NFC_CLASSIC_LEN])
-{
-    return get_le32(frame + 4);
-}
-
 void nfc_classic_put_error(const struct nfc_classic_error *error, uint8_t frame[NFC_CLASSIC_LEN])
 {
     nfc_classic_put(NFC_CLASSIC_ERROR, frame);

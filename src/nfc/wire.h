@@ -122,7 +122,6 @@ void nfc_classic_get_connection(const uint8_t frame[NFC_CLASSIC_LEN], uint32_t *
 
 /** 55. */
 void nfc_classic_put_features(uint32_t features, uint8_t frame[NFC_CLASSIC_LEN]);
-uint32_t nfc_classic_get_features(const uint8_t frame[NFC_CLASSIC_LEN]);
 
 /** 20; text_len bytes (with the NUL) follow. */
 struct nfc_classic_error {

@@ -27,11 +27,6 @@ static const struct service_row service_table[VIM_SERVICE_COUNT] = {
     [VIM_VIRTUAL_DISK_MANAGER] = {"virtualDiskManager", "VirtualDiskManager"},
 };
 
-const char *vim_service_type(enum vim_service service)
-{
-    return service_table[service].type;
-}
-
 const char *vim_service_member(enum vim_service service)
 {
     return service_table[service].member;

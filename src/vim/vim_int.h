@@ -81,8 +81,7 @@ VixError vim_call_text(struct vim_session *s, struct vim_call *call, const char 
 /** Logs in anew with the password; the session's lock is held (session.c). */
 VixError vim_login_locked(struct vim_session *s, struct err *err);
 
-/** The type of a service's managed object, and its name in the service content. */
-const char *vim_service_type(enum vim_service service);
+/** The name of a service's managed object in the service content. */
 const char *vim_service_member(enum vim_service service);
 
 /** Text of a server on one line, without what could disturb a log or a terminal; cut to size. */

@@ -533,6 +533,25 @@ static void zeros_are_given_back_by_shrink_only(void **state)
     assert_true(is_good(fs, "/a/d.vmdk", &want, 0));
 }
 
+/** A last grain that the file ends in, within a sector, is rewritten with zeros for what is missing. */
+static void grain_that_is_cut_short_is_kept(void **state)
+{
+    struct store *s = NULL;
+    uint64_t size;
+
+    (void)state;
+    make_mono();
+    assert_int_equal(fs->ops->open(fs, "/a/d.vmdk", STORE_WRITE, &s, &err), VIX_OK);
+    assert_int_equal(s->ops->size(s, &size, &err), VIX_OK);
+    assert_int_equal(s->ops->truncate(s, size - 121 * SECTOR_SIZE - 300, &err), VIX_OK); /* of sectors 0 to 127 */
+    store_close(s);
+    assert_true(image_at(fs, "/a/d.vmdk", SMALL, &want));
+    assert_int_equal(want.bytes[6 * SECTOR_SIZE], 18);
+    assert_int_equal(want.bytes[7 * SECTOR_SIZE - 1], 0);
+    assert_int_equal(run_defragment(fs), VIX_OK);
+    assert_true(is_good(fs, "/a/d.vmdk", &want, 0));
+}
+
 /** After a failure the disk goes on under the same handle: read, written, closed. */
 static void goes_on_after_a_failure(void **state)
 {
@@ -886,6 +905,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(zeros_are_given_back_by_shrink_only),
+        TEST(grain_that_is_cut_short_is_kept),
         TEST(goes_on_after_a_failure),
         TEST(can_be_stopped),
         TEST(grow_takes_only_what_a_grow_left),

@@ -305,6 +305,33 @@ static void traces_of_a_crash_are_put_right(void **state)
     opens_and_is_clean_afterwards();
 }
 
+/** The same where there is one copy of the tables. */
+static void a_crash_without_a_copy_is_looked_into(void **state)
+{
+    struct store *whole = st;
+    struct extent *x = NULL;
+    uint8_t data[512] = {'b'};
+
+    (void)state;
+    assert_int_equal(fs->ops->create(fs, "disk3", 0, 0600, &st, NULL), VIX_OK);
+    build(st, &(struct layout){.capacity = CAPACITY, .grain = 128, .gtes = 512, .version = 1, .no_copy = true});
+    assert_int_equal(try_open(true, &x), VIX_OK);
+    assert_int_equal(x->ops->write(x, 256, 1, data, &err), VIX_OK);
+    assert_int_equal(x->ops->write(x, 512, 1, data, &err), VIX_OK);
+    assert_int_equal(x->ops->close(x, NULL), VIX_OK);
+    uint64_t table = header_of(st).gd_sector + header_of(st).gd_sectors;
+    set_unclean();
+    assert_int_equal(try_open(true, &x), VIX_OK);
+    assert_int_equal(first_byte(x, 256), 'b');
+    assert_int_equal(x->ops->close(x, NULL), VIX_OK);
+    assert_false(header_of(st).unclean);
+    set_unclean();
+    set_le32(st, table * 512 + 8, (uint32_t)(header_of(st).overhead_sectors + 128)); /* where the other grain is */
+    refused_for_writing("overlaps another");
+    store_close(st);
+    st = whole;
+}
+
 static void damage_that_no_crash_leaves_is_refused_after_one(void **state)
 {
     static const struct {
@@ -370,6 +397,7 @@ int main(void)
         HOSTILE(table_outside_the_file_spoils_only_its_own_grains),
         HOSTILE(layout_in_which_things_overlap_is_not_written_to),
         HOSTILE(traces_of_a_crash_are_put_right),
+        HOSTILE(a_crash_without_a_copy_is_looked_into),
         HOSTILE(damage_that_no_crash_leaves_is_refused_after_one),
         HOSTILE(grains_that_are_not_aligned_are_compared_by_sector),
     };

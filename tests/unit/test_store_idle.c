@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
@@ -158,6 +159,39 @@ static void a_failed_flush_is_told_by_the_next(void **state)
     assert_int_equal(number_in(3, 1), 5);
 }
 
+/** Whatever is asked of a file opens it again. */
+static void all_that_is_asked_opens_it(void **state)
+{
+    struct store_run run;
+    uint8_t bytes[8192];
+    uint64_t n;
+
+    (void)state;
+    use_others(3);
+    assert_int_equal(stores[3]->ops->preallocate(stores[3], 0, 65536, &err), VIX_OK);
+    use_others(3);
+    assert_int_equal(stores[3]->ops->size(stores[3], &n, &err), VIX_OK);
+    assert_int_equal(n, 65536);
+    use_others(3);
+    memset(bytes, 'x', sizeof bytes);
+    assert_int_equal(store_write(stores[3], bytes, sizeof bytes, 4096, &err), VIX_OK);
+    use_others(3);
+    assert_int_equal(stores[3]->ops->punch(stores[3], 4096, 4096, &err), VIX_OK);
+    use_others(3);
+    assert_int_equal(stores[3]->ops->map(stores[3], 4096, 65536 - 4096, &run, &err), VIX_OK);
+    assert_in_range(run.len, 1, 65536 - 4096);
+    use_others(3);
+    assert_int_equal(stores[3]->ops->allocated(stores[3], &n, &err), VIX_OK);
+    assert_in_range(n, 1, 65536);
+    use_others(3);
+    stores[3]->ops->will_need(stores[3], 0, 4096);
+    use_others(3);
+    assert_int_equal(store_read(stores[3], bytes, sizeof bytes, 4096, &err), VIX_OK);
+    assert_int_equal(bytes[0], 0);
+    assert_int_equal(bytes[4096], 'x');
+    assert_int_equal(number_in(3, 0), 3);
+}
+
 static void another_file_is_not_taken_for_it(void **state)
 {
     struct store *other = NULL;
@@ -216,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(few_are_open, begin, end),
         cmocka_unit_test_setup_teardown(threads_use_all, begin, end),
         cmocka_unit_test_setup_teardown(a_failed_flush_is_told_by_the_next, begin, end),
+        cmocka_unit_test_setup_teardown(all_that_is_asked_opens_it, begin, end),
         cmocka_unit_test_setup_teardown(another_file_is_not_taken_for_it, begin, end),
         cmocka_unit_test_setup_teardown(locks, begin, end),
         cmocka_unit_test_setup_teardown(too_many_open_files, begin, end),
