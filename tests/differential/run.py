@@ -25,6 +25,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ import model
 SECTOR = 512
 MOST = 1 << 15  # sectors of a disk that are read
 LARGEST = 128 << 20  # of a disk that qemu-img is to write
-PATIENCE = 8  # seconds for qemu-img
+PATIENCE = 8  # seconds of a processor for qemu-img
 VIXDISK = os.path.realpath(os.environ.get(
     "VIXDISK", os.path.join(os.path.dirname(__file__), "../../build/release/tool/vixdisk")))
 BUILD = os.path.dirname(os.path.dirname(VIXDISK))
@@ -143,19 +144,19 @@ class Ours:
 
 def limits():
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
+    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
 
 
 def qemu_img(*arguments):
     return subprocess.run(["qemu-img", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=PATIENCE, check=False, preexec_fn=limits)
+                          stderr=subprocess.PIPE, timeout=50 * PATIENCE, check=False, preexec_fn=limits)
 
 
 def theirs(path):
     """What it says when it refuses, or None; size in sectors; the first sectors. A text where it comes to no end."""
     out = path + ".theirs"
-    try:
-        done = qemu_img("convert", "-f", "vmdk", "-O", "raw", path, out)
-    except subprocess.TimeoutExpired:
+    done = qemu_img("convert", "-f", "vmdk", "-O", "raw", path, out)
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return "qemu-img does not end within %d s" % PATIENCE
     said = done.stderr.decode(errors="replace")
     if done.returncode == -25 or "File too large" in said:
