@@ -78,6 +78,8 @@ for name in sorted(set(files) | set(our_files)):
     if files.get(name) != our_files.get(name):
         print(name, our_files.get(name), files.get(name))
 assert files == our_files and len(files) > 50
+for config in ours["config"], built["config"]:
+    config["WorkingDir"] = config.get("WorkingDir") or "/"
 for name in ("Entrypoint", "User", "Labels", "WorkingDir", "Cmd"):
     print(name, ours["config"].get(name), built["config"].get(name))
     assert ours["config"].get(name) == built["config"].get(name), name
