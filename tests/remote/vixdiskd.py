@@ -807,8 +807,9 @@ def requests_are_served_meanwhile():
     began = time.monotonic()
     tight.login().logout()
     true(time.monotonic() - began < 2, "others wait")
-    more = [socket.create_connection(("127.0.0.1", tight.port), 20) for _ in range(7)]  # those before may be ended by now
-    equal(more[-1].recv(100), b"", "one more connection than an address may have")
+    # of 7, 1 at least is one more than an address may have, whether those before have ended by now or not
+    more = [socket.create_connection(("127.0.0.1", tight.port), 20) for _ in range(7)]
+    true(b"" in [sock.recv(100) for sock in more], "more connections than an address may have")
     for sock in socks + more:
         sock.close()
 
