@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "env.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -117,6 +118,19 @@ const char *in_folder(const char *name)
 
     (void)snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
+}
+
+unsigned open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    (void)closedir(dir);
+    return n;
 }
 
 void make_file(const char *name, const char *text)

@@ -32,6 +32,9 @@ int env_done(void **state);
 /** A path in the folder; the text lives until the fourth call from now. */
 const char *in_folder(const char *name);
 
+/** How many files this process has open. */
+unsigned open_files(void);
+
 /** Makes a file of the folder from a text. */
 void make_file(const char *name, const char *text);
 

@@ -8,7 +8,6 @@
  *   api_net_faults VIXDISKD
  *
  * VIXDISK_FAULTS=all tries every call (minutes); else some of them, at the beginning, at the end, and between. */
-#include <dirent.h>
 #include <errno.h>
 #include <time.h>
 #include <unistd.h>
@@ -198,19 +197,6 @@ static double now(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static unsigned open_files(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    (void)closedir(dir);
-    return n;
 }
 
 /* Opens the disk; the host may need a moment to see that the one before is gone. */

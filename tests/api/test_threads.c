@@ -7,7 +7,6 @@
  *   api_threads VIXDISKD [ROUNDS [SEED]] */
 #include "host.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -397,19 +396,6 @@ static void make_shared(struct shared *s)
     s->h = open_disk(s->conn, path, s->written ? 0 : VIXDISKLIB_FLAG_OPEN_READ_ONLY);
 }
 
-static unsigned entries(const char *folder)
-{
-    DIR *dir = opendir(folder);
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    (void)closedir(dir);
-    return n;
-}
-
 /** Every sector that was written holds what its thread wrote last. */
 static void check_written(size_t which)
 {
@@ -441,7 +427,7 @@ static void eight_threads_mix_all_calls(void **state)
         (void)snprintf(name, sizeof name, "own-%u.vmdk", t);
         (void)snprintf(w->own, sizeof w->own, "%s", in_folder(name));
     }
-    unsigned files = entries("/proc/self/fd");
+    unsigned files = open_files();
     for (unsigned t = 0; t < THREADS; t++) {
         assert_int_equal(pthread_create(&workers[t].thread, NULL, work, &workers[t]), 0);
     }
@@ -451,7 +437,7 @@ static void eight_threads_mix_all_calls(void **state)
         wrong += workers[t].wrong;
     }
     assert_int_equal(wrong, 0);
-    assert_int_equal(entries("/proc/self/fd"), files);
+    assert_int_equal(open_files(), files);
     check_written(0);
     check_written(4);
     for (size_t i = 0; i < SHARED_COUNT; i++) {
