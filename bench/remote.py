@@ -358,52 +358,73 @@ class Remote:
                 return os.path.dirname(folder)
         return sys.exit("no tree was installed")
 
+    def plugin(self, name, *args):
+        """nbdkit with a plugin and its parameters; it tells the URI to --run."""
+        return [self.nbdkit(), "-f", "--exit-with-parent", name, *args]
+
     def vddk(self, *args):
-        """Serves one disk through our library; the URI is told by --run."""
-        return [self.nbdkit(), "-f", "--exit-with-parent", "vddk", "libdir=" + self.tree(), *args]
+        """nbdkit's vddk plugin with our library. It offers a client one connection."""
+        return self.plugin("vddk", "libdir=" + self.tree(), *args)
 
-    def plugin_out(self):
-        disk, image = self.data.sparse(), self.data.image()
-        file = [self.nbdkit(), "-f", "--exit-with-parent", "file", image]
-        def limit(*options):
-            copy = " ".join(["nbdcopy", *options, '"$uri"', self.out("limit")])
-            return self.sides.run([*file, "--run", copy])
-        return Row("nbdkit vddk: 1 GiB sparse out by nbdcopy (peer: qemu-nbd, limit: nbdkit file, the second by one "
-                   "connection)",
-                   lambda: self.sides.run(self.vddk("-r", disk, "--run", 'nbdcopy "$uri" ' + self.out("ours"))),
-                   lambda: self.sides.run(["nbdcopy", "--", "[", "qemu-nbd", "-f", "vmdk", "-r", disk, "]",
-                                           self.out("peer")]),
-                   limit, self.same(image), 1 / 0.85, second=lambda: limit("--connections=1"))
+    def own(self, *args):
+        """Our plugin. It offers several connections, as nbdkit's file plugin does."""
+        return self.plugin(os.path.join(self.build, "nbdkit", "nbdkit-vixdisk-plugin.so"), *args)
 
-    def plugin_in(self):
-        image = self.data.image()
-        def fresh(name):
-            path = self.data.fresh(name)
-            self.data.vixdisk("create", "-q", "-s", str(os.path.getsize(image)), path)
-            return path
-        def ours():
-            path = fresh("in-ours.vmdk")
-            return self.sides.run(self.vddk(path, "--run", 'nbdcopy --destination-is-zero --flush %s "$uri"' % image))
-        def peer():
-            path = fresh("in-peer.vmdk")
-            return self.sides.run(["nbdcopy", "--destination-is-zero", "--flush", "--", image, "[", "qemu-nbd", "-f",
-                                   "vmdk", path, "]"])
-        def limit(*options):
-            path = self.data.fresh("in-limit.raw")
-            with open(path, "wb") as f:
-                f.truncate(os.path.getsize(image))
-            copy = " ".join(["nbdcopy", "--destination-is-zero", "--flush", *options, image, '"$uri"'])
-            return self.sides.run([self.nbdkit(), "-f", "--exit-with-parent", "file", path, "--run", copy])
-        def check():
-            subprocess.check_call(["qemu-img", "compare", "-q", "-f", "raw", "-F", "vmdk", image,
-                                   self.data.path("in-ours.vmdk")])
-        return Row("nbdkit vddk: 1 GiB sparse in by nbdcopy (peer: qemu-nbd, limit: nbdkit file, the second by one "
-                   "connection)", ours, peer, limit, check, 1 / 0.85, second=lambda: limit("--connections=1"))
+    def beside_file(self, plugin, way, ours, peer, limit, check):
+        """A row of a plugin that offers one connection has a second limit beside that of the file plugin: the same by
+        one connection."""
+        one = plugin == self.vddk
+        return Row("nbdkit %s: 1 GiB sparse %s by nbdcopy (peer: qemu-nbd, limit: nbdkit file%s)"
+                   % ("vddk" if one else "vixdisk", way, ", the second by one connection" if one else ""), ours, peer,
+                   limit, check, 1 / 0.85, second=(lambda: limit("--connections=1")) if one else None)
+
+    def plugin_out(self, plugin):
+        def row():
+            disk, image = self.data.sparse(), self.data.image()
+            def limit(*options):
+                copy = " ".join(["nbdcopy", *options, '"$uri"', self.out("limit")])
+                return self.sides.run(self.plugin("file", image, "--run", copy))
+            return self.beside_file(
+                plugin, "out",
+                lambda: self.sides.run(plugin("-r", "file=" + disk, "--run", 'nbdcopy "$uri" ' + self.out("ours"))),
+                lambda: self.sides.run(["nbdcopy", "--", "[", "qemu-nbd", "-f", "vmdk", "-r", disk, "]",
+                                        self.out("peer")]),
+                limit, self.same(image))
+        return row
+
+    def plugin_in(self, plugin):
+        def row():
+            image = self.data.image()
+            def fresh(name):
+                path = self.data.fresh(name)
+                self.data.vixdisk("create", "-q", "-s", str(os.path.getsize(image)), path)
+                return path
+            def ours():
+                path = fresh("in-ours.vmdk")
+                return self.sides.run(plugin("file=" + path, "--run",
+                                             'nbdcopy --destination-is-zero --flush %s "$uri"' % image))
+            def peer():
+                path = fresh("in-peer.vmdk")
+                return self.sides.run(["nbdcopy", "--destination-is-zero", "--flush", "--", image, "[", "qemu-nbd", "-f",
+                                       "vmdk", path, "]"])
+            def limit(*options):
+                path = self.data.fresh("in-limit.raw")
+                with open(path, "wb") as f:
+                    f.truncate(os.path.getsize(image))
+                copy = " ".join(["nbdcopy", "--destination-is-zero", "--flush", *options, image, '"$uri"'])
+                return self.sides.run(self.plugin("file", path, "--run", copy))
+            def check():
+                subprocess.check_call(["qemu-img", "compare", "-q", "-f", "raw", "-F", "vmdk", image,
+                                       self.data.path("in-ours.vmdk")])
+            return self.beside_file(plugin, "in", ours, peer, limit, check)
+        return row
 
     def rows(self):
         return {
-            "vddk-out": self.plugin_out,
-            "vddk-in": self.plugin_in,
+            "plugin-out": self.plugin_out(self.own),
+            "plugin-in": self.plugin_in(self.own),
+            "vddk-out": self.plugin_out(self.vddk),
+            "vddk-in": self.plugin_in(self.vddk),
             "nbd-read": self.read("nbd"),
             "nbd-write": self.write("nbd"),
             "nbdssl-read": self.read("nbdssl"),
