@@ -95,9 +95,11 @@ differential:
 
 helgrind:
 	@scripts/setup check
-	@$(MAKE) --no-print-directory build
-	@valgrind --tool=helgrind --quiet --error-exitcode=99 --suppressions=tests/api/helgrind.supp \
-	    $(B)/tests/api/api_threads $(B)/daemon/vixdiskd 8
+	@test -e build/helgrind/build.ninja || meson setup build/helgrind --buildtype=debugoptimized \
+	    -Dc_args=-I$(CURDIR)/tests/helgrind
+	@ninja -C build/helgrind
+	@valgrind --tool=helgrind --quiet --error-exitcode=99 --suppressions=tests/helgrind/foreign.supp \
+	    build/helgrind/tests/api/api_threads build/helgrind/daemon/vixdiskd 8
 
 fuzz:
 	@scripts/setup fuzz

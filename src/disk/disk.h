@@ -4,6 +4,7 @@
 #ifndef VIXDISK_DISK_DISK_H
 #define VIXDISK_DISK_DISK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -102,8 +103,8 @@ struct disk {
     bool remote;                          /* a disk of a server, whatever way leads to it */
     const struct disk_hardware *hardware; /* of such a disk, the maker's own; NULL: not known */
     bool starts;                          /* ops.start is there; else requests in the background are done by the pool */
-    unsigned busy_pieces;     /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */
-    struct disk_async *async; /* made at the first asynchronous request; disk_async.c's own */
+    unsigned busy_pieces; /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */
+    struct disk_async *_Atomic async; /* made at the first asynchronous request; disk_async.c's own */
 };
 
 /** Whether d is a disk of a server. */

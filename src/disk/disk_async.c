@@ -90,7 +90,7 @@ void disk_async_shutdown(void)
 
 static struct disk_async *peek_async(const struct disk *d)
 {
-    return __atomic_load_n(&d->async, __ATOMIC_ACQUIRE);
+    return atomic_load_explicit(&d->async, memory_order_acquire);
 }
 
 static VixError make_async(struct disk *d, struct disk_async **ret_async, struct err *err)
@@ -103,7 +103,7 @@ static VixError make_async(struct disk *d, struct disk_async **ret_async, struct
     }
     (void)pthread_mutex_init(&a->lock, NULL);
     (void)pthread_cond_init(&a->less, NULL);
-    if (!__atomic_compare_exchange_n(&d->async, &present, a, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    if (!atomic_compare_exchange_strong(&d->async, &present, a)) {
         free(a); /* another thread was first */
         a = present;
     }
@@ -118,7 +118,7 @@ void disk_async_free(struct disk *d)
         (void)pthread_cond_destroy(&a->less);
         (void)pthread_mutex_destroy(&a->lock);
         free(a);
-        d->async = NULL;
+        atomic_store_explicit(&d->async, NULL, memory_order_relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 /* Eight threads that mix all calls, on handles that they share and on their own, on local disks and on those of a disk
  * host; connections come and go meanwhile, handles are closed with requests on their way, callbacks call the library.
  * Every sector that is read tells its disk and its place, and how often it was written. Also run under the thread
- * sanitizer, and under helgrind and DRD by `make helgrind`.
+ * sanitizer, and under helgrind by `make helgrind`.
  *
  *   api_threads VIXDISKD [ROUNDS [SEED]] */
 #include "host.h"
