@@ -114,6 +114,31 @@ static void a_child_elsewhere_names_the_whole_path(void **state)
     assert_code(VixDiskLibExt_SetOption("vixdisk.allowOutsidePaths", "0"), VIX_OK);
 }
 
+static void a_child_above_its_parent_names_the_folders_between(void **state)
+{
+    VixDiskLibInfo *info = NULL;
+
+    (void)state;
+    assert_int_equal(mkdir(in_folder("below"), 0700), 0);
+    assert_int_equal(mkdir(in_folder("below/more"), 0700), 0);
+    assert_int_equal(mkdir(in_folder("bel"), 0700), 0); /* begins as the parent's folder does */
+    make_disk(conn, in_folder("below/more/base.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE, MIB_SECTORS);
+    VixDiskLibHandle h = open_disk(conn, in_folder("below/more/base.vmdk"), VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+    assert_code(create_child(h, in_folder("above.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE), VIX_OK);
+    assert_code(create_child(h, in_folder("bel/beside.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE), VIX_OK);
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+    h = open_disk(conn, in_folder("above.vmdk"), 0);
+    assert_code(VixDiskLib_GetInfo(h, &info), VIX_OK);
+    assert_string_equal(info->parentFileNameHint, "below/more/base.vmdk");
+    VixDiskLib_FreeInfo(info);
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+    h = open_disk(conn, in_folder("bel/beside.vmdk"), VIXDISKLIB_FLAG_OPEN_SINGLE_LINK);
+    assert_code(VixDiskLib_GetInfo(h, &info), VIX_OK);
+    assert_string_equal(info->parentFileNameHint, in_folder("below/more/base.vmdk"));
+    VixDiskLib_FreeInfo(info);
+    assert_code(VixDiskLib_Close(h), VIX_OK);
+}
+
 static void an_attached_child_is_the_chain(void **state)
 {
     VixDiskLibInfo *info = NULL;
@@ -302,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_parent_that_changed_is_found_out),
         cmocka_unit_test(only_sparse_types_can_be_children),
         cmocka_unit_test(a_child_elsewhere_names_the_whole_path),
+        cmocka_unit_test(a_child_above_its_parent_names_the_folders_between),
         cmocka_unit_test(an_attached_child_is_the_chain),
         cmocka_unit_test(the_parent_is_gone_after_a_failed_attach_too),
         cmocka_unit_test(a_clone_is_flat_in_links_and_equal_in_bytes),

@@ -142,6 +142,26 @@ static void init_twice_needs_one_exit(void **state)
     VixDiskLib_Exit();
 }
 
+static void a_second_init_reads_its_configuration_while_nobody_uses_the_library(void **state)
+{
+    VixDiskLibConnection c = NULL;
+
+    (void)state;
+    make_file("second.conf", "no setting\n");
+    assert_code(VixDiskLib_InitEx(8, 0, log_func, warn_func, NULL, NULL, NULL), VIX_OK);
+    assert_code(VixDiskLib_InitEx(8, 0, log_func, warn_func, NULL, NULL, in_folder("missing.conf")),
+                VIX_E_FILE_NOT_FOUND);
+    forget_messages();
+    assert_code(VixDiskLib_InitEx(8, 0, log_func, warn_func, NULL, NULL, in_folder("second.conf")), VIX_OK);
+    assert_true(log_has("second.conf"));
+    assert_code(VixDiskLib_Connect(NULL, &c), VIX_OK);
+    forget_messages();
+    assert_code(VixDiskLib_InitEx(8, 0, log_func, warn_func, NULL, NULL, in_folder("missing.conf")), VIX_OK);
+    assert_true(log_has("in use already"));
+    assert_code(VixDiskLib_Disconnect(c), VIX_OK);
+    VixDiskLib_Exit();
+}
+
 static void a_configuration_that_is_missing_is_an_error(void **state)
 {
     (void)state;
@@ -282,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_newer_version_fails_and_init_can_be_repeated),
         cmocka_unit_test(the_version_line_is_what_programs_look_for),
         cmocka_unit_test(init_twice_needs_one_exit),
+        cmocka_unit_test(a_second_init_reads_its_configuration_while_nobody_uses_the_library),
         cmocka_unit_test(a_configuration_that_is_missing_is_an_error),
         cmocka_unit_test(lines_of_junk_are_survived),
         cmocka_unit_test(the_configuration_names_a_log_file),

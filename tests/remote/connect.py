@@ -8,6 +8,7 @@ import sys
 import threading
 
 import host
+import host_disks
 import nfc
 import tap
 from driving import *
@@ -38,6 +39,10 @@ def what_servers_are_called(place):
         client.want(OK, "disconnect")
         client.refused(SERVER_NOT_FOUND, *client.login(server="no-such-host.invalid"),
                        begins="no-such-host.invalid:%d: " % place.host.soap_port)
+        for server in ("::1", "[::1]"):  # nobody is there, or this machine has no such address
+            assert client.do(*client.login(server=server, port=closed_port()))[0] in (CONN_REFUSED, CANNOT_CONNECT)
+            text = client.do("sentence")[1]
+            assert re.match(r"\[::1\]:\d+: .{10}", text), text
 
 
 def who_answers(place):
@@ -88,6 +93,17 @@ def logins(place):
         assert not any("wr0ng" in line for line in client.messages())
         place.host.hook = fault_of(place, "Login", "NoPermission")
         client.refused(HOST_USER_PERMISSIONS, *client.login(), sentence="NoPermission|permi")
+        place.host.hook = None
+        client.connect()
+        place.host.hook = fault_of(place, "CreateVirtualDisk_Task", "RestrictedVersion")
+        assert client.do("create", "[store] new.vmdk", 2048, 7)[0] != OK
+        assert "licence allows reading only" in client.do("sentence")[1]
+        # what a property may not be read for
+        place.host.hook = lambda label, data, session: re.sub(
+            "<propSet><name>config.hardware.device</name>.*?</propSet>",
+            "<missingSet><path>config.hardware.device</path><fault><fault xsi:type=\"NoPermission\"/>"
+            "<localizedMessage/></fault></missingSet>", data)
+        client.refused(HOST_USER_PERMISSIONS, "open", DISK, READ_ONLY, sentence="NoPermission")
 
 
 def fault_of(place, method, kind, text=""):
@@ -146,6 +162,74 @@ def access(place):
         client.refused(INVALID_ARG, *client.login("prepare", vm="-", last=["backup-1"]))
         client.refused(INVALID_ARG, *client.login("end", last=["x" * 51]))
         assert not place.host.cookies
+
+
+def names_of_machines(place):
+    there = place.host
+    with Driven(place) as client:
+        for name in ("moref=" + there.vm, "moref=VirtualMachine:" + there.vm, "uuid=" + there.uuid,
+                     "instanceUuid=" + there.instance_uuid, "[store] vm1/vm1.vmx", "DC0/vm/vm1",
+                     "vm1/vm1.vmx?dcPath=DC0&dsName=store", "vm1/vm1.vmx?dsName=store&dcPath=DC0"):
+            client.connect(vm=name)
+            client.want(OK, "open", DISK, READ_ONLY)
+            client.want(OK, "close")
+            client.want(OK, "disconnect")
+        for name in ("moref=vm-99", "uuid=" + there.instance_uuid, "instanceUuid=" + there.uuid, "[store] vm1/other.vmx",
+                     "DC0/vm/vm2", "vm1/vm1.vmx?dcPath=DC1&dsName=store", "vm1/vm1.vmx?dcPath=DC0&dsName=other"):
+            client.connect(vm=name)
+            client.refused(VM_NOT_FOUND, "open", DISK, READ_ONLY)
+            client.want(OK, "disconnect")
+        client.connect(vm="vm1/vm1.vmx?dcPath=DC0")
+        client.refused(INVALID_ARG, "open", DISK, READ_ONLY, sentence="dsName")
+
+
+def inventories_in_pages(place):
+    """A server gives so many objects at once, and a token for the rest."""
+    there = place.host
+    new = "[store] paged/new.vmdk"
+    asked = lambda: [entry[1] for entry in there.transcript if entry[0] == "soap"].count("ContinueRetrievePropertiesEx")
+    first = dict(there.objects)
+    there.objects.clear()
+    for n in range(5, 12):
+        there.objects["Datastore", "datastore-%d" % n] = {"name": host_disks.string("other-%d" % n)}
+        there.objects["Datacenter", "datacenter-%d" % n] = {
+            "name": host_disks.string("DC%d" % n), "datastore": host_disks.list_of("Datastore", "datastore-%d" % n)}
+    there.objects.update(first)
+    there.page = 1
+    with Driven(place) as client:
+        client.connect()
+        client.want(OK, "create", new, 2048, 7)
+        assert asked() >= 14 and not there.pages, (asked(), there.pages)
+        client.want(OK, "unlink", new)
+        there.hook = fault_of(place, "ContinueRetrievePropertiesEx", "InvalidArgument")
+        client.refused(INVALID_ARG, "create", new, 2048, 7, sentence="InvalidArgument|ContinueRetrieve")
+        # one that goes on without giving anything
+        there.hook = lambda label, data, session: data if label != "soap ContinueRetrievePropertiesEx" else (
+            re.sub("<objects>.*</objects>", "", data).replace("<returnval>", "<returnval><token>more</token>"))
+        with Deadline(10):
+            client.refused(OBJECT_NOT_FOUND, "create", new, 2048, 7)
+        there.hook = None
+        client.want(OK, "disconnect")
+    there.make_inventory()
+
+
+def tickets(place):
+    there = place.host
+    calls = lambda: [entry[1] for entry in there.transcript if entry[0] == "soap"]
+    with Driven(place) as client:
+        # The machine's other files may be why its ticket is refused: one for the disk will do.
+        there.hook = fault_of(place, "NfcGetVmFiles", "FileFault")
+        client.connect()
+        client.want(OK, "open", DISK, READ_ONLY)
+        assert client.read_all(2 * MIB) == place.data
+        client.want(OK, "close")
+        assert "NfcRandomAccessOpenReadonly" in calls(), calls()
+        # A ticket that names no service is for the usual one.
+        there.hook = lambda label, data, session: (
+            re.sub("<service>.*</service>", "", data) if label.startswith("soap Nfc") else data)
+        client.want(OK, "open", DISK, READ_ONLY)
+        assert client.read_all(2 * MIB) == place.data
+        client.want(OK, "close")
 
 
 def secrets(place):
@@ -212,7 +296,9 @@ TESTS = [("names of servers", what_servers_are_called), ("servers that do not an
          ("certificates and thumbprints", certificates), ("logins that are refused", logins),
          ("cookies of other sessions", cookies), ("servers in trouble", servers_in_trouble),
          ("PrepareForAccess, EndAccess, Cleanup", access), ("no secret stays in memory or in the log", secrets),
-         ("disks that belong to no machine", disks_of_nobody), ("many connections", many_at_once)]
+         ("disks that belong to no machine", disks_of_nobody), ("many connections", many_at_once),
+         ("names of machines", names_of_machines), ("inventories in pages", inventories_in_pages),
+         ("tickets", tickets)]
 
 
 def main():

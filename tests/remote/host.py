@@ -563,7 +563,10 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return reference("returnval", "VirtualMachine", self.server.host.vm) if child_text(call, "path") == wanted else ""
 
     def call_FindByUuid(self, call):
-        proxy = self.server.host.proxy
+        host = self.server.host
+        if child_text(call, "uuid") == (host.instance_uuid if child_text(call, "instanceUuid") == "true" else host.uuid):
+            return reference("returnval", "VirtualMachine", host.vm)
+        proxy = host.proxy
         found = proxy.find(child_text(call, "uuid")) if proxy else None
         return reference("returnval", "VirtualMachine", found) if found else ""
 
@@ -616,10 +619,26 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return "".join("<returnval>%s</returnval>" % content for content in self.properties(call))
 
     def call_RetrievePropertiesEx(self, call):
-        contents = self.properties(call)
+        return self.page(self.properties(call))
+
+    def call_ContinueRetrievePropertiesEx(self, call):
+        contents = self.server.host.pages.pop(child_text(call, "token"), None)  # a token is good once
+        if contents is None:
+            raise Fault("InvalidArgument", "A specified parameter was not correct: token")
+        return self.page(contents)
+
+    def page(self, contents):
+        """An answer with no more objects than fit, and a token for those that are left."""
+        host = self.server.host
         if not contents:
             return ""
-        return "<returnval>%s</returnval>" % "".join("<objects>%s</objects>" % content for content in contents)
+        size = host.page or len(contents)
+        token = ""
+        if len(contents) > size:
+            name = uuid.uuid4().hex
+            host.pages[name] = contents[size:]
+            token = "<token>%s</token>" % name
+        return "<returnval>%s%s</returnval>" % (token, "".join("<objects>%s</objects>" % c for c in contents[:size]))
 
     # ---- NfcService ----
 
@@ -674,6 +693,8 @@ class Host:
         self.service = "vpxa-nfc" if vcenter else "nfc"
         self.nfc_service = "nfcService" if vcenter else "ha-nfc-service"
         self.vm = "vm-57" if vcenter else "2"
+        self.uuid = "564d6e1f-0000-1111-2222-333344445555"
+        self.instance_uuid = "5034aa00-0000-1111-2222-333344445555"
         self.proxy = None  # the machine that the client runs in (proxy.py)
         self.database = {"adapterType": "lsilogic", "uuid": "60 00 C2 9a 00 11 22 33-44 55 66 77 88 99 aa bb"}
         self.lock = threading.Lock()
@@ -703,6 +724,8 @@ class Host:
         self.cut_at = None
         self.leases = None  # host_lease.Leases
         self.refusals = {}  # by method and a path that it names (None: any), the fault
+        self.page = None  # objects of one answer; None: all
+        self.pages = {}  # by token, what is left
         with self.lock:
             self.sessions, self.transcript = [], []
             self.cookies.clear()
