@@ -213,6 +213,12 @@ static VixError check_extent(uint64_t others, uint64_t nsectors, const char *nam
                            : check_quoted("the name of an extent's file", name, err);
 }
 
+/** Where another extent belongs: behind the last one, or the title of them; before version= nothing is read. */
+static size_t extent_place(const struct descriptor *d)
+{
+    return max_u64(index_behind(d, LINE_EXTENT, EXTENT_TITLE, d->line_count), index_behind(d, LINE_VERSION, NULL, 0));
+}
+
 VixError descriptor_add_extent(struct descriptor *d, enum extent_access access, uint64_t nsectors,
                                enum extent_type type, const char *name, bool has_offset, struct err *err)
 {
@@ -237,7 +243,7 @@ VixError descriptor_add_extent(struct descriptor *d, enum extent_access access, 
     if (text == NULL || (name != NULL && copy == NULL)) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    code = insert_text_line(d, index_behind(d, LINE_EXTENT, EXTENT_TITLE, d->line_count), LINE_EXTENT, text, err);
+    code = insert_text_line(d, extent_place(d), LINE_EXTENT, text, err);
     if (code == VIX_OK) {
         x.name = TAKE_PTR(copy);
         d->extents[d->extent_count++] = x;
