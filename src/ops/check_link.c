@@ -251,6 +251,29 @@ static bool is_finding(VixError code)
            code != VIX_E_TOO_MANY_HANDLES && code != VIX_E_FILE_ERROR;
 }
 
+static bool is_descriptor(const struct link_check *k, const struct store *s)
+{
+    return s->dev == k->link->dev && s->ino == k->link->ino;
+}
+
+/** Opens the file of an extent. Where another name of the descriptor is one, the lock in the way is our own. */
+static VixError open_extent(const struct link_check *k, const char *path, struct store **ret_s, struct err *err)
+{
+    struct store_fs *fs = k->c->fs;
+    struct store *s = NULL;
+    VixError code = fs->ops->open(fs, path, check_store_flags(k->c), ret_s, err);
+
+    if (code != VIX_E_FILE_ALREADY_LOCKED || fs->ops->open(fs, path, STORE_READ, &s, NULL) != VIX_OK) {
+        return code;
+    }
+    if (!is_descriptor(k, s)) {
+        store_close(s);
+        return code;
+    }
+    *ret_s = s;
+    return VIX_OK;
+}
+
 /** Opens and checks the file of an extent, as a file of its own. */
 static VixError check_extent_file(struct link_check *k, const struct extent_line *line, const char *path,
                                   uint64_t first, struct err *err)
@@ -259,7 +282,7 @@ static VixError check_extent_file(struct link_check *k, const struct extent_line
     struct err why;
 
     err_init(&why);
-    VixError code = k->c->fs->ops->open(k->c->fs, path, check_store_flags(k->c), &s, &why);
+    VixError code = open_extent(k, path, &s, &why);
     if (code != VIX_OK && is_finding(code)) {
         (void)check_found(k->c, PROBLEM_EXTENT_UNREADABLE, CHECK_NOWHERE, first, line->nsectors, "%s", why.text);
         return check_end_file(k->c, path, false, err);
@@ -267,7 +290,7 @@ static VixError check_extent_file(struct link_check *k, const struct extent_line
     if (code != VIX_OK) {
         return err_set(err, code, "%s", why.text);
     }
-    if (s->dev == k->link->dev && s->ino == k->link->ino) {
+    if (is_descriptor(k, s)) {
         (void)check_found(k->c, PROBLEM_EXTENT_IS_DESCRIPTOR, CHECK_NOWHERE, first, line->nsectors,
                           "the extent \"%.200s\" is the descriptor itself", line->name);
     } else {

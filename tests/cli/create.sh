@@ -109,6 +109,31 @@ try "rename does not replace" fails_with 1 'vixdisk: rename: one.vmdk: VIX_E_FIL
     "$VIXDISK" rename one.vmdk two.vmdk
 try "rename of what is not there" fails_with 1 'vixdisk: rename: none.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*' \
     "$VIXDISK" rename none.vmdk other.vmdk
+
+# Names of extents are in the encoding that the descriptor names, those of files in UTF-8.
+truncate -s 1M model
+printf 'some data' | dd of=model conv=notrunc status=none
+"$VIXDISK" convert -q -f raw -t monolithicFlat model coded.vmdk
+mv coded-flat.vmdk größe-flat.vmdk
+LC_ALL=C sed -i 's/encoding="UTF-8"/encoding="windows-1252"/; s/coded-flat/gr\xf6\xdfe-flat/' coded.vmdk
+try "rename of a disk whose names are not in UTF-8" "$VIXDISK" rename coded.vmdk size.vmdk
+try "its extent has the new name" test -e size-flat.vmdk -a ! -e größe-flat.vmdk
+try "and its data" "$VIXDISK" compare -F raw size.vmdk model
+mv size-flat.vmdk größe-flat.vmdk
+LC_ALL=C sed -i 's/size-flat/.\/gr\xf6\xdfe-flat/' size.vmdk
+try "rm of it" "$VIXDISK" rm size.vmdk
+try "no file of it is left" test ! -e size.vmdk -a ! -e größe-flat.vmdk
+
+# A snapshot of ESXi, which is only read otherwise.
+mkdir esx
+VIXDISK=$VIXDISK PYTHONPATH=$SRC/tests/check PYTHONDONTWRITEBYTECODE=1 python3 -c 'import os
+os.chdir("esx")
+from image import SeSparse
+SeSparse()'
+try "seSparse: rename" "$VIXDISK" rename esx/disk.vmdk esx/moved.vmdk
+try "seSparse: its files have new names" test -e esx/moved-sesparse.vmdk -a ! -e esx/disk-sesparse.vmdk -a ! -e esx/disk.vmdk
+try "seSparse: its data" "$VIXDISK" compare -F raw esx/moved.vmdk esx/reference.raw
+try "seSparse: map with holes" "$VIXDISK" map --json esx/moved.vmdk
 try "rm removes several" "$VIXDISK" rm one.vmdk two.vmdk
 try "both are gone" test ! -e one.vmdk -a ! -e two.vmdk
 echo text >text

@@ -257,6 +257,9 @@ def sub_commands(place):
     done(place, "grow", "-s", "2M", new)
     assert place.flat_of("dir/n-flat.vmdk") == bytes(2 * MIB)
     assert done(place, "measure", "-t", "raw", DISK).out
+    size = done(place, "measure", "--json", "-t", "streamOptimized", DISK).json()
+    done(place, "convert", "-t", "streamOptimized", DISK, place.path("measured.vmdk"))
+    assert os.path.getsize(place.path("measured.vmdk")) <= size["required"] < size["fully-allocated"], size
     run = done(place, "map", "--json", DISK)
     end = sum(row["length"] for row in run.json())
     assert end == SIZE and any(row["zero"] for row in run.json()), run.out
