@@ -90,6 +90,20 @@ try "shrink of a child" fails_with 1 'vixdisk: shrink: child.vmdk: VIX_E_DISK_CA
     "$VIXDISK" shrink child.vmdk
 try "defrag of a child" "$VIXDISK" defrag child.vmdk
 
+# A child whose zeros, which are entries only, hide what its parent has.
+zeros_hide() {
+    fill disk.raw 0 1048576 && "$VIXDISK" convert -q --overwrite -f raw -t monolithicSparse disk.raw below.vmdk &&
+        qemu-img create -q -f vmdk -o zeroed_grain=on -b below.vmdk -F vmdk above.vmdk &&
+        qemu-io -f vmdk -c 'write -P 7 512k 64k' -c 'write -z 64k 192k' -c 'write -P 8 0 64k' above.vmdk &&
+        qemu-img convert -f vmdk -O raw above.vmdk want.raw && "$VIXDISK" compare -F raw above.vmdk want.raw
+}
+truncate -s 4M disk.raw
+try "a child with entries for zeros" zeros_hide
+try "defrag of it" "$VIXDISK" defrag above.vmdk
+try "its zeros still hide the parent" "$VIXDISK" compare -F raw above.vmdk want.raw
+try "qemu-img agrees" qemu-img compare -f vmdk -F raw above.vmdk want.raw
+try "check finds nothing" "$VIXDISK" check above.vmdk
+
 # ---- commit
 
 truncate -s 17M model

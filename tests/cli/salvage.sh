@@ -61,3 +61,20 @@ try "flat data without its descriptor becomes a disk" flat_without_descriptor
 try "a descriptor is nothing to salvage" fails_with 1 '.*VIX_E_DISK_NOTSUPPORTED.*' \
     "$VIXDISK" convert --salvage -t raw again.vmdk x.raw
 refuse 2 "--salvage does not go with a format" "$VIXDISK" convert --salvage -f raw -t raw disk.raw x.raw
+
+# A record that says that it is an earlier grain: the first one of a grain counts.
+twice() {
+    cp whole.vmdk twice.vmdk && poke twice.vmdk $((65536 + 6 * 66048)) 8001000000000000 &&
+        cp disk.raw want.raw && dd if=/dev/zero of=want.raw bs=$GRAIN seek=6 count=1 conv=notrunc status=none &&
+        "$VIXDISK" convert -q --salvage --overwrite -t raw twice.vmdk saved.raw && "$VIXDISK" compare saved.raw want.raw
+}
+try "of a grain that is there twice the first counts" twice
+
+# More grains than there is room for at first.
+many_grains() {
+    truncate -s 96M disk.raw && fill disk.raw 0 $((80 << 20)) && "$VIXDISK" convert -q --overwrite -f raw -t streamOptimized \
+        disk.raw many.vmdk && truncate -s $((64 * 1024 + 1200 * 66048 - 600)) many.vmdk &&
+        "$VIXDISK" convert -q --salvage --overwrite -t raw many.vmdk saved.raw && cp disk.raw want.raw &&
+        truncate -s $((1199 * GRAIN)) want.raw && truncate -s 96M want.raw && "$VIXDISK" compare saved.raw want.raw
+}
+try "many grains are salvaged" many_grains
