@@ -197,7 +197,7 @@ static VixError begin_writing_locked(struct stream_extent *sx, struct err *err)
         sx->sink.off = p.sector * SECTOR_SIZE;
         stream_writer_resume(sx->w, p.sector, p.next_grain, TAKE_PTR(p.gd), p.gt);
         (void)pthread_rwlock_wrlock(&sx->tables_lock);
-        stream_grains_settle(sx->g);
+        stream_grains_forget(sx->g);
         stream_file_forget_tables(sx->f);
         atomic_store(&sx->writing, true);
         (void)pthread_rwlock_unlock(&sx->tables_lock);

@@ -478,12 +478,21 @@ VixError stream_grains_new(struct stream_file *f, unsigned threads, struct strea
     return VIX_OK;
 }
 
-void stream_grains_settle(struct stream_grains *g)
+static void wait_for_ahead_locked(struct stream_grains *g)
+{
+    while (g->running > 0) {
+        (void)pthread_cond_wait(&g->changed, &g->lock);
+    }
+}
+
+void stream_grains_forget(struct stream_grains *g)
 {
     SCOPED_LOCK(&g->lock);
 
-    while (g->running > 0) {
-        (void)pthread_cond_wait(&g->changed, &g->lock);
+    wait_for_ahead_locked(g);
+    for (unsigned i = 0; i < g->slot_count; i++) {
+        g->slots[i].state = SLOT_EMPTY;
+        g->slots[i].stamp = 0;
     }
 }
 
@@ -495,8 +504,8 @@ void stream_grains_free(struct stream_grains *g)
     {
         SCOPED_LOCK(&g->lock);
         g->stopping = true;
+        wait_for_ahead_locked(g);
     }
-    stream_grains_settle(g);
     work_pool_free(g->pool);
     while (g->idle != NULL) {
         struct stream_window *w = g->idle;

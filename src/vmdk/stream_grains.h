@@ -18,8 +18,9 @@ VixError stream_grains_new(struct stream_file *f, unsigned threads, struct strea
 /** Waits for read-ahead, frees. No read may be running. NULL is harmless. */
 void stream_grains_free(struct stream_grains *g);
 
-/** Waits until nothing is being read ahead. No read may be running. */
-void stream_grains_settle(struct stream_grains *g);
+/** Waits until nothing is being read ahead, and keeps no grain: those that are absent were read ahead as zeros, and may
+ * be written now. No read may be running. */
+void stream_grains_forget(struct stream_grains *g);
 
 /** Reads sectors that lie within the capacity of the header; absent grains are zeros. @live as of stream_file_entries:
  * with it, nothing is read ahead. A damaged record: VIX_E_DISK_NEEDSREPAIR with grain, offset and what was found; buf

@@ -540,6 +540,31 @@ static void closing_in_the_middle_of_read_ahead_is_clean(void **state)
     free(content);
 }
 
+/** What was read ahead where no grain was yet is not shown when grains have come there. */
+static void grains_written_where_was_read_ahead_read_back(void **state)
+{
+    uint64_t n = 512 * 128, stored = 64 * 128, written = 8 * 128;
+    uint8_t *content = make_content(n, 24);
+    struct store *s = new_stream(fs, "a", n);
+
+    (void)state;
+    memset(content, 'a', (stored + written) * SECTOR_SIZE);
+    memset(content + (stored + written) * SECTOR_SIZE, 0, (n - stored - written) * SECTOR_SIZE);
+    pull_all(s, content, stored, 1, 2);
+    struct extent *x = open_stream(s, true, 1, 3);
+    for (uint64_t at = 0; at < stored; at += 128) {
+        assert_reads(x, at, 128, content);
+    }
+    CHECK(x->ops->write(x, stored, written, content + stored * SECTOR_SIZE, &err));
+    assert_reads(x, stored + 5, 100, content); /* a part of a grain */
+    assert_reads(x, stored, written, content);
+    assert_reads(x, 0, n, content);
+    CHECK(x->ops->close(x, &err));
+    assert_good_stream(s, content, n);
+    store_close(s);
+    free(content);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,6 +584,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_descriptor_too_long_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(readers_in_order_get_the_same_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_in_the_middle_of_read_ahead_is_clean, setup, teardown),
+        cmocka_unit_test_setup_teardown(grains_written_where_was_read_ahead_read_back, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
