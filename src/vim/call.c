@@ -143,6 +143,24 @@ static VixError fault_failure(const struct vim_session *s, const char *method, c
                    advice(reply->fault_type));
 }
 
+/* The collector of properties gives no fault when the session has ended, but an answer that keeps every property back
+ * for that reason. That is the fault which other calls give. */
+static bool session_kept_back(const struct xml_node *response, struct soap_answer *ret_answer)
+{
+    for (const struct xml_node *o = xml_path(response, "returnval/objects"); o != NULL; o = xml_next(o)) {
+        for (const struct xml_node *set = xml_child(o, "missingSet"); set != NULL; set = xml_next(set)) {
+            const struct xml_node *fault = xml_path(set, "fault/fault");
+            if (fault != NULL && fault->type != NULL && strcmp(fault->type, "NotAuthenticated") == 0) {
+                const char *text = xml_text(xml_child(set, "fault"), "localizedMessage");
+                *ret_answer = (struct soap_answer){
+                    .fault = fault, .fault_type = fault->type, .fault_text = text != NULL ? text : ""};
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static VixError read_reply(const struct vim_session *s, const char *method, const struct http_answer *http,
                            struct vim_reply *ret_reply, struct err *err)
 {
@@ -159,7 +177,7 @@ static VixError read_reply(const struct vim_session *s, const char *method, cons
         err_prefix(err, "%s: %s: HTTP status %u: ", vim_peer(s), method, http->status);
         return code;
     }
-    if (answer.response == NULL) {
+    if (answer.response == NULL || session_kept_back(answer.response, &answer)) {
         return fault_failure(s, method, &answer, ret_reply, err);
     }
     ret_reply->response = answer.response;

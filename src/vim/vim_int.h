@@ -65,7 +65,7 @@ VixError vim_call_service(struct vim_session *s, const char *method, enum vim_se
 
 /** Sends a call, whose text is wiped and freed, and reads the answer. A session of ours that has ended is renewed once.
  * For a fault the code of soap_fault_code and the server's sentence; *ret_reply then has the fault, and is to be freed
- * in either case. */
+ * in either case. An answer that keeps properties back because of NotAuthenticated counts as that fault. */
 VixError vim_call_do(struct vim_session *s, struct vim_call *call, struct vim_reply *ret_reply, struct err *err);
 /** The same for who holds the session's lock. */
 VixError vim_call_locked(struct vim_session *s, struct vim_call *call, struct vim_reply *ret_reply, struct err *err);

@@ -264,7 +264,9 @@ def reading_goes_on(place, piece):
         client.want(OK, "close")
 
 
-def session_expires(place):
+def session_expires(place, keeps_back):
+    """keeps_back: the server says so in an answer without properties, else by a fault."""
+    place.host.keeps_back = keeps_back
     with Driven(place) as client:
         client.connect(read_only=1)
         place.host.cookies.clear()
@@ -281,6 +283,12 @@ def session_expires(place):
         assert code in (3047, HOST_USER_PERMISSIONS), code
         place.host.password = kept
         client.want(OK, "disconnect")
+    with Driven(place) as owner, Driven(place) as client:
+        owner.connect()
+        place.write("cookie", next(iter(place.host.cookies)) + "\n")
+        client.connect(user="cookie", password="cookie", read_only=1)
+        place.host.cookies.clear()
+        client.refused(3047, "open", DISK, READ_ONLY, sentence="NotAuthenticated: .*: the session has ended")
 
 
 def writing_fails(place):
@@ -488,7 +496,8 @@ TESTS = [("lists of transports, and the lines that programs read", lists_of_tran
          ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
          ("hosts that lie", hosts_that_lie), ("hosts that stall", hosts_that_stall),
          ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
-         ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", session_expires),
+         ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", lambda p: session_expires(p, False)),
+         ("an expired session, told in the place of properties", lambda p: session_expires(p, True)),
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),
          ("clones that fail leave nothing", half_made_clones), ("clones over a disk", overwrites),
          ("a local child on a remote disk", children),

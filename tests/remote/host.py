@@ -518,7 +518,8 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
             headers.append(("Set-Cookie", "vmware_soap_session=%s; Path=/; HttpOnly; Secure" % cookie))
             return self.user_session()
         cookie = self.cookie()
-        if cookie not in host.cookies:
+        kept_back = host.keeps_back and method in ("RetrieveProperties", "RetrievePropertiesEx")
+        if cookie not in host.cookies and not kept_back:
             raise Fault("NotAuthenticated", "The session is not authenticated.",
                         reference("object", "Folder", "group-d1") + "<privilegeId>System.View</privilegeId>")
         if method == "Logout":
@@ -608,6 +609,11 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return out
 
     def object_content(self, target, paths):
+        if self.cookie() not in self.server.host.cookies:
+            return reference("obj", *target) + "".join(
+                '<missingSet><path>%s</path><fault><fault xsi:type="NotAuthenticated">%s<privilegeId>System.Read'
+                "</privilegeId></fault><localizedMessage>The session is not authenticated.</localizedMessage></fault>"
+                "</missingSet>" % (path, reference("object", *target)) for path in paths)
         known = self.server.host.objects.get(target)
         if known is None:
             raise Fault("ManagedObjectNotFound", "The object '%s' has already been deleted or has not been completely "
@@ -726,6 +732,7 @@ class Host:
         self.refusals = {}  # by method and a path that it names (None: any), the fault
         self.page = None  # objects of one answer; None: all
         self.pages = {}  # by token, what is left
+        self.keeps_back = True  # who has no session is told so in the place of each property, not by a fault
         with self.lock:
             self.sessions, self.transcript = [], []
             self.cookies.clear()
