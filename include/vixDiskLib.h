@@ -694,10 +694,11 @@ VixError VixDiskLib_Rename(const char *srcFileName, const char *dstFileName);
 
 /** Copies a disk: between local files, to, from and between servers. The chain of the source is flattened; the capacity
  * is the source's. A clone on a server is thin for VMFS_THIN, else thick (without vixCreateParams: as the source).
- * @overWrite replaces an existing destination; else VIX_E_FILE_ALREADY_EXISTS. The old disk stays until the new one,
- * which is made beside it ("x.part-1a2b3c4d.vmdk"), is complete. On a server it is then deleted and the new one moved
- * to its name; if only the move fails, the sentence tells the name at which the new disk is. A server that moves no
- * disks is found out before anything is copied: the failure is its own, mostly VIX_E_NOT_SUPPORTED. */
+ * @overWrite replaces an existing destination, which must name no file of the source (VIX_E_INVALID_ARG); else
+ * VIX_E_FILE_ALREADY_EXISTS. The old disk stays until the new one, which is made beside it ("x.part-1a2b3c4d.vmdk"), is
+ * complete. On a server it is then deleted and the new one moved to its name; if only the move fails, the sentence
+ * tells the name at which the new disk is. A server that moves no disks is found out before anything is copied: the
+ * failure is its own, mostly VIX_E_NOT_SUPPORTED. */
 VixError VixDiskLib_Clone(const VixDiskLibConnection dstConnection, const char *dstPath,
                           const VixDiskLibConnection srcConnection, const char *srcPath,
                           const VixDiskLibCreateParams *vixCreateParams, VixDiskLibProgressFunc progressFunc,

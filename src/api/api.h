@@ -139,9 +139,6 @@ struct server_copy {
 VixError copy_to_server(struct disk *src, const struct connection *from, const struct server_copy *copy,
                         struct ops_progress progress, struct err *err);
 
-/** VIX_E_INVALID_ARG if the target of a copy is a file of its source. */
-VixError check_is_not_source(struct disk *src, const char *dst_path, struct err *err);
-
 /** The handle of the running library; NULL before Init. */
 const void *library_handle(void);
 

@@ -48,40 +48,6 @@ static VixError clone_params(struct disk *src, const VixDiskLibCreateParams *wan
     return code;
 }
 
-static bool is_file_of(const struct store *s, const struct chain *chain)
-{
-    for (size_t i = 0; i < chain->link_count; i++) {
-        const struct link *l = chain->links[i];
-        if (l->store != NULL && l->store->dev == s->dev && l->store->ino == s->ino) {
-            return true;
-        }
-        for (size_t k = 0; k < l->extent_count; k++) {
-            const struct store *x = l->extents[k].store;
-            if (x != NULL && x->dev == s->dev && x->ino == s->ino) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-VixError check_is_not_source(struct disk *src, const char *dst_path, struct err *err)
-{
-    struct store_fs *fs = store_fs_local();
-    const struct chain *chain = disk_local_chain(src);
-    const struct store *raw = disk_raw_store(src);
-    struct store *s;
-
-    if (fs->ops->open(fs, dst_path, STORE_READ | STORE_DEVICE_OK, &s, NULL) != VIX_OK) {
-        return VIX_OK; /* not there, or for the operation to find out */
-    }
-    bool same = (chain != NULL && is_file_of(s, chain)) || (raw != NULL && raw->dev == s->dev && raw->ino == s->ino);
-    store_close(s);
-    return same ? err_set(err, VIX_E_INVALID_ARG, "%s: is a file of the source, which cannot be the target too",
-                          dst_path)
-                : VIX_OK;
-}
-
 /* ---- Clone ---- */
 
 /** What a clone is to be and where it comes from. */
@@ -96,11 +62,8 @@ static VixError clone_locally(struct disk *src, const struct cloning *how, struc
                               struct err *err)
 {
     struct convert_target target = {.path = how->dst_path, .fd = -1, .overwrite = how->overwrite};
-    VixError code = check_is_not_source(src, how->dst_path, err);
+    VixError code = clone_params(src, how->wanted, &target.params, err);
 
-    if (code == VIX_OK) {
-        code = clone_params(src, how->wanted, &target.params, err);
-    }
     return code == VIX_OK ? ops_convert(store_fs_local(), src, &target, progress, err) : code;
 }
 

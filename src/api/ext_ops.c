@@ -67,7 +67,6 @@ static VixError convert(struct api_call *call, struct disk *src, const char *dst
 
     if (code == VIX_OK && dst_path != NULL) {
         call->place = dst_path;
-        code = check_is_not_source(src, dst_path, &call->err);
     }
     if (code == VIX_OK) {
         struct convert_target target = target_of(dst_path, &p);

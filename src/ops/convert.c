@@ -43,7 +43,32 @@ static bool belongs_to(const struct link_files *lf, const char *path)
     return strcmp(lf->path, path) == 0;
 }
 
-/** What is replaced must be a regular file that nobody writes to. */
+static VixError check_not_of_source(const struct convert *c, const char *path, struct err *err)
+{
+    if (path == NULL || !ops_is_file_of(c->fs, c->src, path)) {
+        return VIX_OK;
+    }
+    if (strcmp(path, c->target->path) == 0) {
+        return err_set(err, VIX_E_INVALID_ARG, "%s: is a file of the source, which cannot be the target too", path);
+    }
+    return err_set(err, VIX_E_INVALID_ARG, "%s: names %s, a file of the source, which would go with what is replaced",
+                   c->target->path, path);
+}
+
+/** The files of what is replaced go, unless they are elsewhere: so none of them may be the source's, as those that a
+ * copy of its descriptor names are. */
+static VixError check_old_extents(const struct convert *c, struct err *err)
+{
+    bool stay = c->old.outside;
+    VixError code = stay ? VIX_OK : check_not_of_source(c, c->old.track, err);
+
+    for (size_t i = 0; i < c->old.desc->extent_count && code == VIX_OK && !stay; i++) {
+        code = check_not_of_source(c, c->old.extents[i], err);
+    }
+    return code == VIX_OK ? link_files_check_unused(c->fs, &c->old, err) : code;
+}
+
+/** What is replaced must be a regular file that nobody writes to, and have no file in common with the source. */
 static VixError look_at_old(struct convert *c, struct err *err)
 {
     struct store *s;
@@ -60,7 +85,7 @@ static VixError look_at_old(struct convert *c, struct err *err)
     c->mode = s->mode;
     store_close(s);
     c->has_old = link_files_load(c->fs, c->final_path, &c->old, NULL) == VIX_OK;
-    return c->has_old ? link_files_check_unused(c->fs, &c->old, err) : VIX_OK;
+    return c->has_old ? check_old_extents(c, err) : VIX_OK;
 }
 
 /** Files that are in the way and do not belong to the disk that is replaced. */
@@ -387,7 +412,10 @@ VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert
     if (target->keep_existing && !target->raw) {
         return err_set(err, VIX_E_INVALID_ARG, "%s: only a raw image or device can be written in place", target->path);
     }
-    code = target->keep_existing ? to_existing(&c, err) : to_new_file(&c, err);
+    code = check_not_of_source(&c, target->path, err);
+    if (code == VIX_OK) {
+        code = target->keep_existing ? to_existing(&c, err) : to_new_file(&c, err);
+    }
     clone_params_done(&c.clone);
     if (c.has_old) {
         link_files_done(&c.old);

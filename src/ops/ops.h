@@ -33,9 +33,14 @@ struct convert_target {
 
 /** Copies a whole disk: holes and zero grains are left out, large reads and writes on all cores; ordered targets are
  * pulled in order. The target is made under a temporary name beside path where it replaces one, and is gone on failure.
- * VIX_E_FILE_ALREADY_EXISTS; VIX_E_CANCELLED; whatever reading and writing can give. */
+ * VIX_E_FILE_ALREADY_EXISTS; VIX_E_INVALID_ARG if path is a file of src, or a disk that names one; VIX_E_CANCELLED;
+ * whatever reading and writing can give. */
 VixError ops_convert(struct store_fs *fs, struct disk *src, const struct convert_target *target,
                      struct ops_progress progress, struct err *err);
+
+/** Whether the file at path, whatever it is called there, is one that the disk reads from or keeps: of any link of its
+ * chain a descriptor, extent or change-tracking file, or the raw file. False for what cannot be opened. */
+bool ops_is_file_of(struct store_fs *fs, struct disk *d, const char *path);
 
 /** Copies a whole disk into one that is open for writing and at least as large, and flushes it. @dst_is_zero: what dst
  * holds reads as zeros already. @threads 0: as many as keep both busy. VIX_E_DISK_CAPACITY_MISMATCH; as ops_convert. */

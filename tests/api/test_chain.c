@@ -259,6 +259,13 @@ static void a_clone_replaces_only_when_told_to(void **state)
         assert_code(VixDiskLib_Clone(conn, in_folder(own[i]), conn, in_folder("child8.vmdk"), &p, NULL, NULL, TRUE),
                     VIX_E_INVALID_ARG);
     }
+    /* another descriptor of the parent's extent */
+    char command[1200];
+    (void)snprintf(command, sizeof command, "cp '%s' '%s'", in_folder("base8.vmdk"), in_folder("copy8.vmdk"));
+    assert_int_equal(system(command), 0);
+    assert_code(VixDiskLib_Clone(conn, in_folder("copy8.vmdk"), conn, in_folder("child8.vmdk"), &p, NULL, NULL, TRUE),
+                VIX_E_INVALID_ARG);
+    assert_true(file_exists(in_folder("base8-f001.vmdk")));
     h = open_disk(conn, in_folder("child8.vmdk"), 0);
     expect_sector(h, 3, red + 3 * 512);
     assert_code(VixDiskLib_Close(h), VIX_OK);

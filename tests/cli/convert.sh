@@ -115,6 +115,12 @@ try "the flat extent is gone" test ! -e over-flat.vmdk
 try "the source itself is no target" fails_with 1 'vixdisk: convert: image: VIX_E_INVALID_ARG \(3\): .*SRC.*' \
     "$VIXDISK" convert --overwrite -f raw -t raw image image
 try "the source is untouched" cmp image back.raw
+"$VIXDISK" convert -f raw -t monolithicFlat image own.vmdk && cp own.vmdk same.vmdk || exit 1
+try "a disk that names a file of the source is no target" fails_with 1 \
+    'vixdisk: convert: same.vmdk: VIX_E_INVALID_ARG \(3\): .*names .*own-flat.vmdk, a file of the source.*' \
+    "$VIXDISK" convert --overwrite -t monolithicSparse own.vmdk same.vmdk
+try "and the source has its data" "$VIXDISK" compare -F raw own.vmdk image
+rm -f same.vmdk own*
 into() { head -c 67108864 /dev/urandom >old && "$VIXDISK" convert -n -t raw monolithicSparse.vmdk old && cmp image old; }
 try "--no-create writes into an existing file, zeros too" into
 into_zeros() { rm -f old && truncate -s 64M old && "$VIXDISK" convert -n --target-is-zero -t raw monolithicSparse.vmdk old &&

@@ -275,6 +275,43 @@ static void permissions_stay(void **state)
     close_ok(src);
 }
 
+static uint32_t disk_cid_of(const char *name)
+{
+    struct disk *d = open_vmdk(name);
+    uint32_t cid = disk_local_chain(d)->links[0]->desc->cid;
+    close_ok(d);
+    return cid;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char command[2 * PATH_ROOM + 8];
+    (void)snprintf(command, sizeof command, "cp %s %s", from, to);
+    assert_int_equal(system(command), 0);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/** A copy over a path that is, or names, a file of its source is refused, and all files stay. */
+static void refuses_over(struct disk *src, const char *name, const char *says)
+{
+    unsigned files = count_files("");
+
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        struct convert_target t = target_at(name, all_types[i]);
+        t.overwrite = true;
+        assert_int_equal(ops_convert(fs, src, &t, (struct ops_progress){0}, &err), VIX_E_INVALID_ARG);
+        assert_non_null(strstr(err.text, says));
+        assert_int_equal(count_files(""), files);
+    }
+}
+
 static void a_disk_onto_itself(void **state)
 {
     (void)state;
@@ -283,12 +320,63 @@ static void a_disk_onto_itself(void **state)
     struct convert_target t = target_at("d.vmdk", VIXDISKLIB_DISK_SPLIT_SPARSE);
     assert_int_equal(convert(raw, &t), VIX_OK);
     struct disk *d = open_vmdk("d.vmdk");
-    t = target_at("d.vmdk", VIXDISKLIB_DISK_MONOLITHIC_FLAT);
-    t.overwrite = true;
-    assert_int_equal(convert(d, &t), VIX_OK);
+    refuses_over(d, "d.vmdk", "d.vmdk: is a file of the source");
+    refuses_over(d, "d-s001.vmdk", "d-s001.vmdk: is a file of the source");
+    refuses_over(raw, "src", "src: is a file of the source");
+    assert_same(raw, d);
     close_ok(d);
     check_vmdk(raw, "d.vmdk");
-    assert_int_equal(count_files("d"), 2);
+    close_ok(raw);
+}
+
+/** What is replaced is another descriptor, which names files that the copy is read from. */
+static void over_a_disk_with_files_of_the_source(void **state)
+{
+    static const VixDiskLibDiskType types[] = {VIXDISKLIB_DISK_MONOLITHIC_FLAT, VIXDISKLIB_DISK_SPLIT_SPARSE};
+    static const char *const extents[] = {"a-flat.vmdk", "b-s001.vmdk"};
+    static const char *const names[] = {"a.vmdk", "b.vmdk"};
+    static const char tracked[] = "# Disk DescriptorFile\nversion=3\nCID=fffffffe\nparentCID=ffffffff\n"
+                                  "createType=\"custom\"\nRW 2048 FLAT \"src\" 0\n"
+                                  "changeTrackPath=\"src-ctk.vmdk\"\n";
+
+    (void)state;
+    make_image(at("src"), 2048, 4);
+    struct disk *raw = open_raw("src");
+    for (size_t i = 0; i < 2; i++) {
+        struct convert_target t = target_at(names[i], types[i]);
+        assert_int_equal(convert(raw, &t), VIX_OK);
+        copy_file(at(names[i]), at("copy.vmdk"));
+        struct disk *d = open_vmdk(names[i]);
+        refuses_over(d, "copy.vmdk", extents[i]);
+        close_ok(d);
+        check_vmdk(raw, names[i]);
+        if (i == 0) { /* a file of the source by another name */
+            assert_int_equal(link(at(extents[i]), at("other-flat.vmdk")), 0);
+            write_text(at("copy.vmdk"), "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                                        "createType=\"custom\"\nRW 2048 FLAT \"other-flat.vmdk\" 0\n");
+            d = open_vmdk(names[i]);
+            refuses_over(d, "copy.vmdk", "other-flat.vmdk");
+            close_ok(d);
+        }
+    }
+    const struct create_params child = {.type = VIXDISKLIB_DISK_MONOLITHIC_SPARSE,
+                                        .adapter = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC,
+                                        .capacity = 2048,
+                                        .parent_hint = "b.vmdk",
+                                        .parent_cid = disk_cid_of("b.vmdk")};
+    assert_int_equal(vmdk_create(fs, at("child.vmdk"), &child, NULL, NULL, &err), VIX_OK);
+    struct disk *d = open_vmdk("child.vmdk");
+    refuses_over(d, "copy.vmdk", "b-s001.vmdk"); /* of the parent */
+    close_ok(d);
+    write_text(at("copy.vmdk"), tracked); /* of a raw image, and as that, of a tracked disk */
+    refuses_over(raw, "copy.vmdk", "src");
+    write_text(at("tracked.vmdk"), tracked);
+    write_text(at("src-ctk.vmdk"), "bits");
+    write_text(at("copy.vmdk"), "# Disk DescriptorFile\nversion=3\nCID=fffffffe\nparentCID=ffffffff\n"
+                                "createType=\"custom\"\nRW 8 ZERO\nchangeTrackPath=\"src-ctk.vmdk\"\n");
+    d = open_vmdk("tracked.vmdk");
+    refuses_over(d, "copy.vmdk", "src-ctk.vmdk");
+    close_ok(d);
     close_ok(raw);
 }
 
@@ -860,6 +948,7 @@ int main(int argc, char **argv)
         TEST(overwriting_leaves_no_old_files),
         TEST(permissions_stay),
         TEST(a_disk_onto_itself),
+        TEST(over_a_disk_with_files_of_the_source),
         TEST(what_is_in_use_or_in_the_way),
         TEST(database_goes_over_by_the_rules),
         TEST(names_inside_follow),
