@@ -175,7 +175,8 @@ VixError VixDiskLibExt_Discard(VixDiskLibHandle diskHandle, VixDiskLibSectorType
                                VixDiskLibSectorType numSectors);
 
 /** Makes a range read as zeros, with as little space as can be: what is not there stays so, data is given back as by
- * VixDiskLibExt_Discard, and what cannot be, or is a parent's, is written over. */
+ * VixDiskLibExt_Discard, and what cannot be, or is a parent's, is written over. Where a parent is not open (a child
+ * opened with VIXDISKLIB_FLAG_OPEN_SINGLE_LINK), what is not there is written over, too, as by VixDiskLib_Write. */
 VixError VixDiskLibExt_WriteZeros(VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                                   VixDiskLibSectorType numSectors);
 

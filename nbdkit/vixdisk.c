@@ -499,19 +499,25 @@ static int vixdisk_flush(void *handle, uint32_t flags)
 
 /* ---- what is there ---- */
 
-/** Whether a run reads as zeros; the first that does not ends the map. */
-static Bool is_zero(void *data, const VixDiskLibExt_Run *run)
+/** Whether a run is zeros, for all who read the disk: what a single link does not hold, its parent may. */
+static bool is_zero(const VixDiskLibExt_Run *run)
+{
+    return run->zero && (run->present || (open_flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) == 0);
+}
+
+/** The first run that is not zeros ends the map. */
+static Bool all_zero(void *data, const VixDiskLibExt_Run *run)
 {
     bool *all = data;
-    *all = run->zero;
-    return run->zero;
+    *all = is_zero(run);
+    return *all;
 }
 
 /** Whether a range can be made zeros without writing them: there is nothing, or its space can be given back. */
 static VixError zero_fast(const struct shared *s, uint64_t sector, uint64_t nsectors)
 {
     bool all = true;
-    VixError code = VixDiskLibExt_Map(s->disk, sector, nsectors, is_zero, &all);
+    VixError code = VixDiskLibExt_Map(s->disk, sector, nsectors, all_zero, &all);
     return code != VIX_OK || all ? code : VixDiskLibExt_Discard(s->disk, sector, nsectors);
 }
 
@@ -574,7 +580,7 @@ struct extent_list {
 static Bool add_run(void *data, const VixDiskLibExt_Run *run)
 {
     struct extent_list *list = data;
-    uint32_t type = (run->zero ? NBDKIT_EXTENT_ZERO : 0u) | (run->present ? 0u : NBDKIT_EXTENT_HOLE);
+    uint32_t type = (is_zero(run) ? NBDKIT_EXTENT_ZERO : 0u) | (run->present ? 0u : NBDKIT_EXTENT_HOLE);
     if (list->only_first && list->began && type != list->type) {
         return FALSE;
     }

@@ -98,9 +98,10 @@ struct disk {
     char *path;        /* for messages */
     uint64_t capacity; /* sectors */
     bool writable;
-    bool ordered;                         /* writes must come in ascending order: never handed to several threads */
-    bool sequential;                      /* a pipe: reads must come in ascending order */
-    bool remote;                          /* a disk of a server, whatever way leads to it */
+    bool ordered;       /* writes must come in ascending order: never handed to several threads */
+    bool sequential;    /* a pipe: reads must come in ascending order */
+    bool remote;        /* a disk of a server, whatever way leads to it */
+    bool parent_closed; /* opened as a single link of a chain: where it holds nothing, its parent may hold data */
     const struct disk_hardware *hardware; /* of such a disk, the maker's own; NULL: not known */
     bool starts;                          /* ops.start is there; else requests in the background are done by the pool */
     unsigned busy_pieces; /* pieces of half a MiB under way at once that keep it busy; 0: one for each core */

@@ -190,6 +190,7 @@ static void adopt_chain(struct disk_local *l)
     l->base.capacity = l->chain->capacity;
     l->base.writable = (l->chain->flags & CHAIN_WRITE) != 0;
     l->base.ordered = l->base.writable && chain_is_ordered(l->chain);
+    l->base.parent_closed = chain_lacks_parent(l->chain);
 }
 
 VixError disk_open_local(struct store_fs *fs, const char *path, uint32_t open_flags, const struct chain_tuning *tuning,

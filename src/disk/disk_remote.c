@@ -460,6 +460,7 @@ VixError disk_remote_new(const struct disk_remote_params *params, struct nfc_cli
         .capacity = info->capacity / SECTOR_SIZE,
         .writable = params->queue.writable,
         .remote = true,
+        .parent_closed = params->parent_closed,
         .hardware = params->hardware,
         .starts = true,
         .busy_pieces = BUSY_PIECES,

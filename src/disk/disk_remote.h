@@ -11,6 +11,7 @@ struct disk_remote_params {
     struct queue_params queue; /* queue.path: that of the disk */
     bool ssl;
     int links;                      /* of its chain */
+    bool parent_closed;             /* as in struct disk */
     VixDiskLibDiskType type;        /* UNKNOWN if it is not known */
     struct disk_hardware *hardware; /* NULL if it is not known; the disk's then, also on failure */
     /** Called when the disk is closed, with queue.ctx and its traffic: frees ctx. */

@@ -325,6 +325,7 @@ VixError disk_san_new(const char *path, const struct disk_san_parts *parts, void
         .capacity = parts->bytes->capacity,
         .writable = parts->bytes->writable,
         .remote = true,
+        .parent_closed = parts->bytes->parent_closed,
         .hardware = parts->hardware,
         .starts = true,
         .busy_pieces = THREADS,

@@ -346,6 +346,8 @@ static VixError make_disk(struct way *w, struct finding *f, struct nfc_client *c
                           struct disk **ret_disk, struct err *err)
 {
     const struct remote_config *c = &w->r->config;
+    bool single_link = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0;
+    bool known_alone = f->hardware != NULL && f->hardware->file_count == 1;
     const struct disk_remote_params p = {
         .queue = {.host = w->nfc_host,
                   .path = w->path,
@@ -356,7 +358,8 @@ static VixError make_disk(struct way *w, struct finding *f, struct nfc_client *c
                   .ctx = w,
                   .reopen_ms = c->handshake_ms},
         .ssl = w->ssl,
-        .links = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0 ? 1 : f->links,
+        .links = single_link ? 1 : f->links,
+        .parent_closed = single_link && !known_alone,
         .type = f->type,
         .hardware = TAKE_PTR(f->hardware),
         .closed = way_closed,

@@ -69,7 +69,9 @@ VixError ops_allocated(struct disk *d, uint64_t sector, uint64_t nsectors, uint6
 uint64_t ops_allocated_most(uint64_t nsectors, uint64_t chunk_sectors);
 
 /** Makes a range read as zeros: disk_discard where the disk can, and what is left is written over, which leaves holes
- * where nothing is. On failure some of it does. Codes of disk_write. */
+ * where nothing is; not so where a parent that is not open may hold data: zeros are stored there. On failure some of it
+ * does. Codes of disk_write; of such a single link VIX_E_DISK_PARTIALCHAIN for parts of grains that it does not hold.
+ */
 VixError ops_write_zeros(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
 
 /** Removes the files of one link: extents first, descriptor last. A file that is open for writing elsewhere:

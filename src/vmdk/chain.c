@@ -103,16 +103,25 @@ static VixError refuse_below(void *ctx, uint64_t sector, uint64_t nsectors, void
                    e->chain->links[0]->path, e->first_sector + sector, e->first_sector + sector + nsectors - 1);
 }
 
+static bool has_links_below(const struct chain *c)
+{
+    return c->link_count > 1 || c->base.read != NULL;
+}
+
+bool chain_lacks_parent(const struct chain *c)
+{
+    return !has_links_below(c) && link_has_parent(c->links[0]);
+}
+
 void chain_connect_top(struct chain *c)
 {
     struct link *top = c->links[0];
-    bool whole = c->link_count > 1 || c->base.read != NULL;
 
     for (size_t i = 0; i < top->extent_count; i++) {
         struct link_extent *e = &top->extents[i];
         e->chain = c;
         e->x->below.ctx = e;
-        e->x->below.read = whole ? read_below : link_has_parent(top) ? refuse_below : NULL;
+        e->x->below.read = has_links_below(c) ? read_below : chain_lacks_parent(c) ? refuse_below : NULL;
     }
 }
 

@@ -123,6 +123,9 @@ VixError chain_discard(struct chain *c, uint64_t sector, uint64_t nsectors, stru
 VixError chain_pull(struct chain *c, uint64_t sector, uint64_t nsectors, extent_source_func *source, void *ctx,
                     struct err *err);
 
+/** Whether the top link has a parent that is not open: what it does not hold then reads as zeros here only. */
+bool chain_lacks_parent(const struct chain *c);
+
 /** Whether writes must come in ascending order. */
 bool chain_is_ordered(const struct chain *c);
 

@@ -223,6 +223,27 @@ child_trims() { # what the parent holds does not show through a trim of the chil
         qemu-img compare -f raw want.img -F vmdk c.vmdk && qemu-img compare -f raw image -F vmdk w.vmdk
 }
 try "a child: trims and zeros hide what its parent holds" child_trims
+# What a single link does not hold is a hole, but not zeros: its parent may hold data there. Zeros that are written are
+# stored; to 0 if the disk makes fast ones. PARENT and CHILD: files that are read afterwards.
+single_link_zeros() { # PARENT CHILD fast? command that serves the child...
+    local parent=$1 child=$2 fast=$3
+    shift 3
+    # shellcheck disable=SC2016
+    "$@" single-link=true --run 'nbdinfo --map --json "$uri" >link.json
+        qemu-io -f raw -c "write -z -u 3M 2M" -c "read -P 0 3M 2M" "$uri" &&
+        qemu-io -f raw -c "write -z -u -n 6M 1M" "$uri"; echo "fast: $?" >fast.txt' >single.log 2>&1
+    cat single.log link.json fast.txt
+    ! grep -q '"type": 3' link.json && grep -q '"type": 1' link.json && grep -qx "fast: $fast" fast.txt || return
+    cp image want.img && dd if=/dev/zero of=want.img bs=1M seek=3 count=2 conv=notrunc status=none || return
+    [ "$fast" -ne 0 ] || dd if=/dev/zero of=want.img bs=1M seek=6 count=1 conv=notrunc status=none
+    qemu-img compare -f raw want.img -F vmdk "$child" && qemu-img compare -f raw image -F vmdk "$parent"
+}
+single_link_child() {
+    rm -f w*.vmdk c*.vmdk
+    "$VIXDISK" convert -q -f raw -t monolithicSparse image w.vmdk && "$VIXDISK" snapshot -q w.vmdk c.vmdk &&
+        single_link_zeros w.vmdk c.vmdk 0 serve c.vmdk && "$VIXDISK" check -q c.vmdk
+}
+try "a single link: zeros hide what its parent holds" single_link_child
 no_trim() { # disk
     # shellcheck disable=SC2016
     serve "$1" --run 'nbdinfo --can trim "$uri"; [ $? -eq 2 ]'
@@ -427,6 +448,15 @@ remote_writes() {
         qemu-io -r -f vmdk -c 'read -P 7 5M 1M' -c 'read -P 0 6M 1M' "$store/new.vmdk" >read.log && ! grep failed read.log
 }
 try "a server: FUA and zeros" remote_writes
+single_link_remote() {
+    rm -f "$store"/kid* "$store"/new*
+    "$VIXDISK" convert -q -f raw -t monolithicSparse image "$store/new.vmdk" &&
+        "$VIXDISK" snapshot -q "$store/new.vmdk" "$store/kid.vmdk" &&
+        single_link_zeros "$store/new.vmdk" "$store/kid.vmdk" 1 remote nbd kid; local code=$?
+    rm -f "$store"/kid*
+    return "$code"
+}
+try "a server, a single link: zeros hide what its parent holds" single_link_remote
 # shellcheck disable=SC2016
 try "a server: no trim" remote nbd new --run 'nbdinfo --can trim "$uri"; [ $? -eq 2 ]'
 try "a server: a disk that is not there" fails_with '127.0.0.1:' remote nbd none --run "$info"

@@ -189,6 +189,35 @@ static void zeros_over_a_parent_are_holes(void **state)
     store_fs_mem_free(fs);
 }
 
+/** A child whose parent is not open: zeros are stored where it holds nothing, as the parent may hold data there. */
+static void zeros_of_a_single_link_hide_its_parent(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        if (kinds[i].parent == VIXDISKLIB_DISK_UNKNOWN) {
+            continue;
+        }
+        struct store_fs *fs = store_fs_mem_new(&err);
+        struct disk *d = begin(fs, &kinds[i]);
+        write_value(d, 256, 5, 3);
+        assert_int_equal(disk_close(d, &err), VIX_OK);
+        d = open_disk(fs, VIXDISKLIB_FLAG_OPEN_SINGLE_LINK);
+        uint64_t grain = disk_local_chain(d)->links[0]->extents[0].x->grain_sectors;
+        assert_true(d->parent_closed);
+        assert_int_equal(ops_write_zeros(d, 128, 257, &err), grain == 1 ? VIX_OK : VIX_E_DISK_PARTIALCHAIN);
+        assert_int_equal(ops_write_zeros(d, 128, 256, &err), VIX_OK);
+        assert_int_equal(ops_write_zeros(d, 1024, CAPACITY - 1024, &err), VIX_OK);
+        assert_int_equal(disk_close(d, &err), VIX_OK);
+        memset(model + 128, 0, grain == 1 ? 257 : 256);
+        memset(model + 1024, 0, CAPACITY - 1024);
+        d = open_disk(fs, VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+        assert_false(d->parent_closed);
+        compare(d, kinds[i].name, 0);
+        assert_int_equal(disk_close(d, &err), VIX_OK);
+        store_fs_mem_free(fs);
+    }
+}
+
 /** Nothing is changed where nothing is there: not even the content ID. */
 static void holes_are_left_alone(void **state)
 {
@@ -289,13 +318,10 @@ static void raw_images_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sectors_hold_what_they_must),
-        cmocka_unit_test(space_is_given_back),
-        cmocka_unit_test(zeros_over_a_parent_are_holes),
-        cmocka_unit_test(holes_are_left_alone),
-        cmocka_unit_test(what_cannot_be_is_refused),
-        cmocka_unit_test(file_systems_may_fail),
-        cmocka_unit_test(raw_images_too),
+        cmocka_unit_test(sectors_hold_what_they_must),   cmocka_unit_test(space_is_given_back),
+        cmocka_unit_test(zeros_over_a_parent_are_holes), cmocka_unit_test(zeros_of_a_single_link_hide_its_parent),
+        cmocka_unit_test(holes_are_left_alone),          cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(file_systems_may_fail),         cmocka_unit_test(raw_images_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

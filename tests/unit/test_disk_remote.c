@@ -21,6 +21,7 @@
 #include "disk/disk_remote.h"
 #include "disk/remote.h"
 #include "nfc/client.h"
+#include "ops/ops.h"
 
 #define CAPACITY (32u << 20) /* bytes */
 #define MIB (1u << 20)
@@ -326,6 +327,7 @@ static VixError reopen(void *ctx, struct nfc_client **ret_client, struct err *e)
 /* ---- the disk ---- */
 
 static uint64_t closed_in;
+static bool single_link;
 
 static void closed(void *ctx, struct disk *d, uint64_t in, uint64_t out)
 {
@@ -346,6 +348,7 @@ static struct disk *open_disk(const char *name, bool writable, uint32_t request,
                   .reopen = reopen,
                   .reopen_ms = 10000},
         .links = 2,
+        .parent_closed = single_link,
         .type = VIXDISKLIB_DISK_VMFS_THIN,
         .closed = closed,
     };
@@ -930,6 +933,30 @@ static void test_map(void **state)
     close_disk(d, VIX_OK);
 }
 
+/** Where a single link holds nothing its parent may: zeros are written there. */
+static void test_zeros_of_a_single_link(void **state)
+{
+    uint8_t *before = malloc(CAPACITY);
+    uint64_t first = 100 * 512, len = 3000 * 512;
+
+    (void)state;
+    assert_non_null(before);
+    memcpy(before, host.image, CAPACITY);
+    struct disk *d = open_disk("zeros", true, MIB, 4);
+    assert_int_equal(ops_write_zeros(d, first / 512, len / 512, &err), VIX_OK);
+    assert_memory_equal(host.image, before, CAPACITY); /* the map says that nothing is there */
+    close_disk(d, VIX_OK);
+
+    single_link = true;
+    d = open_disk("zeros", true, MIB, 4);
+    single_link = false;
+    memset(before + first, 0, len);
+    assert_int_equal(ops_write_zeros(d, first / 512, len / 512, &err), VIX_OK);
+    assert_memory_equal(host.image, before, CAPACITY);
+    close_disk(d, VIX_OK);
+    free(before);
+}
+
 static void test_metadata(void **state)
 {
     struct disk *d = open_disk("meta", false, MIB, 4);
@@ -978,6 +1005,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads_and_a_bad_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_zeros_of_a_single_link, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metadata, setup, teardown),
     };
     return cmocka_run_group_tests_name("disk_remote", tests, NULL, NULL);
