@@ -30,6 +30,10 @@ struct hotadd_device {
 VixError hotadd_wait(const struct hostview *v, const struct hotadd_want *want, const struct scsi_disks *before,
                      unsigned max_ms, struct hotadd_device *ret_found, struct err *err);
 
+/** Whether a device may be the disk: on a controller of VMware, as large, and of its name; a device that tells none
+ * has to be where the server has put the disk, as far as the controller's driver keeps to that. */
+bool hotadd_may_be(const struct hostview *v, const struct hotadd_want *want, const struct scsi_disk *d);
+
 /** The name that a disk with this UUID has as a SCSI device; "" for none. */
 void hotadd_id_of_uuid(const char *uuid, char *ret_id, size_t size);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hotadd_wait.c - which device of this machine a disk is that was just attached. It is one that was not there before,
- * on a controller of VMware, at the unit that the server gave, as large as the server says; where the device tells its
- * name, that is the disk's. What is not one device in that sense is none: another disk must never be taken for it. */
+ * on a controller of VMware, as large as the server says; where the device tells its name, that is the disk's, else it
+ * is at the unit that the server gave. What is not one device in that sense is none: another disk must never be taken
+ * for it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,22 +19,32 @@
 
 /* ---- controllers ---- */
 
-static bool is_vmware_host(const struct hostview *v, unsigned host)
+/** What a controller of VMware does with units: the target of a disk is its unit; or each disk that appears gets the
+ * next number, as the kernel's transport class for SAS has it (sas_rphy_add). */
+enum controller { CONTROLLER_FOREIGN, CONTROLLER_BY_UNIT, CONTROLLER_BY_ORDER };
+
+static enum controller controller_of(const struct hostview *v, unsigned host)
 {
-    static const char *const drivers[] = {"vmw_pvscsi", "mptspi", "mptsas", "BusLogic"};
+    static const struct {
+        const char *driver;
+        enum controller kind;
+    } known[] = {{"vmw_pvscsi", CONTROLLER_BY_UNIT},
+                 {"mptspi", CONTROLLER_BY_UNIT},
+                 {"mptsas", CONTROLLER_BY_ORDER},
+                 {"BusLogic", CONTROLLER_BY_UNIT}};
     CLEANUP_FREE char *name = NULL;
     char path[96];
 
     (void)snprintf(path, sizeof path, "/sys/class/scsi_host/host%u/proc_name", host);
     if (hostview_read_text(v, path, &name, NULL) != VIX_OK) {
-        return false;
+        return CONTROLLER_FOREIGN;
     }
-    for (size_t i = 0; i < sizeof drivers / sizeof drivers[0]; i++) {
-        if (strcmp(name, drivers[i]) == 0) {
-            return true;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].driver) == 0) {
+            return known[i].kind;
         }
     }
-    return false;
+    return CONTROLLER_FOREIGN;
 }
 
 /** Has the controllers of VMware look for new disks. */
@@ -47,7 +58,7 @@ static void scan(const struct hostview *v)
     for (size_t i = 0; i < names.count; i++) {
         uint64_t host;
         if (strncmp(names.names[i], "host", 4) != 0 || !text_to_u64(names.names[i] + 4, &host) || host > UINT32_MAX ||
-            !is_vmware_host(v, (unsigned)host)) {
+            controller_of(v, (unsigned)host) == CONTROLLER_FOREIGN) {
             continue;
         }
         char path[96];
@@ -95,16 +106,24 @@ static bool tells_naa(const struct scsi_ids *ids)
     return false;
 }
 
-static bool is_wanted(const struct hostview *v, const struct hotadd_want *want, const struct scsi_disk *d)
+bool hotadd_may_be(const struct hostview *v, const struct hotadd_want *want, const struct scsi_disk *d)
+{
+    bool named = want->id[0] != '\0' && scsi_ids_have(&d->ids, want->id);
+    enum controller kind = controller_of(v, d->host);
+
+    if (want->id[0] != '\0' && !named && tells_naa(&d->ids)) {
+        return false;
+    }
+    bool placed = named || kind == CONTROLLER_BY_ORDER || d->target == want->unit;
+    return kind != CONTROLLER_FOREIGN && d->channel == 0 && placed && d->lun == 0 && d->size == want->size;
+}
+
+static bool is_there(const struct hostview *v, const struct scsi_disk *d)
 {
     char path[64];
 
-    if (want->id[0] != '\0' && tells_naa(&d->ids) && !scsi_ids_have(&d->ids, want->id)) {
-        return false;
-    }
     (void)snprintf(path, sizeof path, "/dev/%s", d->name);
-    return d->channel == 0 && d->target == want->unit && d->lun == 0 && d->size == want->size &&
-           is_vmware_host(v, d->host) && hostview_exists(v, path);
+    return hostview_exists(v, path);
 }
 
 /** Adds a device to the text that tells what was seen. */
@@ -130,7 +149,7 @@ static VixError look(const struct hostview *v, const struct hotadd_want *want, c
             continue;
         }
         tell(d, seen, size);
-        if (is_wanted(v, want, d)) {
+        if (hotadd_may_be(v, want, d) && is_there(v, d)) {
             (*ret_matches)++;
             (void)snprintf(ret_found->address, sizeof ret_found->address, "%s", d->address);
             (void)snprintf(ret_found->name, sizeof ret_found->name, "%s", d->name);

@@ -465,12 +465,12 @@ def wrong_devices(place):
             ("size_error", SECTOR, "unit 1, %d bytes, naa.* has not appeared .*: sd. at 2:0:1:0, %d bytes" %
              (SIZE, SIZE + SECTOR), FAIL),
             ("size_error", -SECTOR, "has not appeared", FAIL),
-            ("unit_error", 1, "has not appeared .* sd. at 2:0:2:0", FAIL),
+            ("unit_error", 1, "has not appeared .* sd. at 2:0:2:0", FAIL),  # and no name
             ("id", "6000c29" + "f" * 25, "has not appeared .*naa.6000c29f", FAIL),
             ("holder", "dm-0", "in use on this machine already, by dm-0", FILE_ALREADY_LOCKED)):
         place.begin()
         setattr(place.machine, name, value)
-        if name == "size_error":
+        if name in ("size_error", "unit_error"):
             place.machine.tells_id = False
         passed_over(place, code, sentence)
         assert [call[0] for call in place.proxy.calls] == ["add", "remove"] * 2, place.proxy.calls
@@ -493,6 +493,27 @@ def wrong_devices(place):
     place.machine.make = lambda address, name, file, size, id: real(address, name, short, size, id)
     passed_over(place, FAIL, "the device has 1048576 bytes, the attached disk has %d" % SIZE)
     place.after()
+
+
+def numbered_targets(place):
+    """LSI SAS: each device that appears gets the next target, whatever its unit. A device's name is enough elsewhere."""
+    for driver, tells_id, known in (("mptsas", True, "its naa."), ("mptsas", False, "its address"),
+                                    ("vmw_pvscsi", True, "its naa.")):
+        place.begin()
+        for n in range(2, 6):
+            place.machine.put("sys/class/scsi_host/host%d/proc_name" % n, driver + "\n")
+        place.machine.unit_error, place.machine.tells_id = 3, tells_id
+        with place.client() as client:
+            attached(place, client)
+            assert any("at 2:0:4:0, known by " + known in line for line in client.messages()), client.messages()
+            assert client.read_all(SIZE) == place.data
+            client.want(OK, "close")
+        place.nothing_left()
+        place.after()
+    place.begin()  # nor is one without a name taken that has another size
+    place.machine.put("sys/class/scsi_host/host2/proc_name", "mptsas\n")
+    place.machine.tells_id, place.machine.size_error = False, SECTOR
+    passed_over(place, FAIL, "has not appeared")
 
 
 def failing_devices(place):
@@ -738,7 +759,7 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("disks that are not attached", refusals), ("disks that are not written", write_refusals),
          ("units and controllers", units), ("a server that differs", servers_that_differ), ("faults of the server", faults),
          ("devices that are late, or tell no name", devices), ("devices that are not the disk", wrong_devices),
-         ("devices that fail", failing_devices), ("controllers of the source", controllers),
+         ("devices whose target is not their unit", numbered_targets), ("devices that fail", failing_devices), ("controllers of the source", controllers),
          ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),
          ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice)]
