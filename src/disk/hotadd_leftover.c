@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hotadd_leftover.c - disks that a crash has left attached to this machine: found by the records of processes that are
  * gone, and by what no record is needed for: disks of the machine that is backed up, in the mode that only this
- * transport uses. All with the folder of the records locked. A disk is detached, never removed. */
+ * transport uses, whose device nobody has open. All with the folder of the records locked. A disk is detached, never
+ * removed. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -40,6 +42,34 @@ static void forget_by_id(const struct hostview *v, const struct vim_disk *disk)
         }
     }
     scsi_disks_free(&all);
+}
+
+/** Whether nobody reads or writes a disk that no record tells of: a process with another folder of records, in another
+ * container perhaps, has its device to itself. Every device that may be the disk is claimed for a moment, before
+ * anything is changed. */
+static VixError check_unused(const struct vim_disk *disk, struct err *err)
+{
+    const struct hostview v = hostview_here();
+    /* a claim of the file that is a device in a test means nothing: there its lock tells */
+    const uint32_t flags = STORE_CLAIM | STORE_LOCK | (hostview_is_real(&v) ? 0 : STORE_WRITE);
+    struct hotadd_want want = {.unit = (unsigned)disk->unit, .size = disk->capacity};
+    struct scsi_disks all = {0};
+    VixError code = scsi_list(&v, &all, err);
+
+    hotadd_id_of_uuid(disk->uuid, want.id, sizeof want.id);
+    for (size_t i = 0; i < all.count && code == VIX_OK; i++) {
+        const struct scsi_disk *d = &all.disks[i];
+        char path[64];
+        struct store *store = NULL;
+        if (!scsi_ids_have(&d->ids, want.id) && !hotadd_may_be(&v, &want, d)) {
+            continue;
+        }
+        (void)snprintf(path, sizeof path, "/dev/%s", d->name);
+        code = hostview_open_block(&v, path, flags, &store, err);
+        store_close(store);
+    }
+    scsi_disks_free(&all);
+    return code;
 }
 
 static VixError detach_leftover(struct vim_session *s, const struct vim_vm *proxy, const struct vim_disk *disk,
@@ -196,7 +226,11 @@ static void clean_unrecorded(struct cleanup *c, const struct hotadd_records *all
             !belongs_to(c->source, d) || is_recorded(all, c, d)) {
             continue;
         }
-        count_end(c, detach_leftover(c->s, c->proxy, d, &err), &err);
+        VixError code = check_unused(d, &err);
+        if (code == VIX_OK) {
+            code = detach_leftover(c->s, c->proxy, d, &err);
+        }
+        count_end(c, code, &err);
     }
 }
 

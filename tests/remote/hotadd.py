@@ -586,13 +586,17 @@ def detach_fails(place):
     place.after()
 
 
-def crash(place, flags=READ_ONLY):
-    client = place.client()
-    attached(place, client, flags=flags)
+def kill(client):
     client.process.send_signal(signal.SIGKILL)
     client.process.wait(30)
     client.process.stdin.close()
     client.process.stdout.close()
+
+
+def crash(place, flags=READ_ONLY):
+    client = place.client()
+    attached(place, client, flags=flags)
+    kill(client)
     assert place.proxy.attached() == [DISK] and len(place.records()) == 1
 
 
@@ -664,6 +668,34 @@ def cleanup(place):
         # the machine's own disks are not left over
         assert client.want(OK, *client.login("cleanup", vm="moref=vm-9", last=["-"])) == "0 0"
         assert len(proxy.attached()) == 2
+    place.after()
+
+
+def cleanup_of_others_in_use(place):
+    """A process with another tmpDirectory sees no record of ours: the open device tells that the disk is in use."""
+    os.mkdir(place.path("tmp2"))
+    elsewhere = place.settings.replace(place.path("tmp") + "\n", place.path("tmp2") + "\n")
+    for tells_id, driver in ((True, "vmw_pvscsi"), (False, "vmw_pvscsi"), (False, "mptsas")):
+        place.machine.tells_id = tells_id
+        place.machine.put("sys/class/scsi_host/host2/proc_name", driver + "\n")
+        place.machine.unit_error = 2 if driver == "mptsas" else 0
+        reader = place.client()
+        attached(place, reader)
+        with Driven(place, elsewhere) as other:
+            calls = list(place.proxy.calls)
+            assert other.want(OK, *other.login("cleanup", last=["-"])) == "0 1"
+            assert place.proxy.attached() == [DISK]
+            assert any(re.search("stays attached to vm-9: .*locked", line) for line in other.messages()), other.messages()
+            assert place.proxy.calls == calls and len(place.records()) == 1
+            for address in os.listdir(place.machine.path("sys/bus/scsi/devices")):  # nothing was changed here, too
+                assert place.machine.read("sys/bus/scsi/devices/%s/delete" % address) == ""
+            assert reader.read_all(SIZE) == place.data
+            kill(reader)  # and once it is gone, the disk is left over
+            assert other.want(OK, *other.login("cleanup", last=["-"])) == "1 0"
+            assert place.proxy.attached() == []
+            os.unlink(place.records()[0])
+            if not tells_id:  # a device that does not say what it is, is not touched
+                assert place.proxy.complaints.pop() == "detached before the kernel was told"
     place.after()
 
 
@@ -762,6 +794,7 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("devices whose target is not their unit", numbered_targets), ("devices that fail", failing_devices), ("controllers of the source", controllers),
          ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),
+         ("Cleanup leaves what another folder's process reads alone", cleanup_of_others_in_use),
          ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice)]
 
 
