@@ -39,6 +39,7 @@ struct api_call {
     const char *place; /* path of the disk it is about, or NULL; borrowed until call_end */
     struct slot *pins[CALL_MAX_PINS];
     unsigned pin_count;
+    struct slot *taken; /* what it is closing, or NULL */
     struct api_call *outer;
     struct err err;
 };
@@ -77,6 +78,13 @@ VixError call_bad_handle(struct api_call *call, enum handle_kind kind, const voi
  * waiting for the slot's users would be waiting for itself. */
 bool call_thread_uses(const struct slot *slot);
 
+/** The same without the innermost call: whether that was called back by a user of the slot. */
+bool call_outer_uses(const struct slot *slot);
+
+/** Whether this thread may wait for calls of other threads: not in a completion callback, as the requests that those
+ * wait for may be this thread's to complete. */
+bool call_may_wait(void);
+
 /** Marks that this thread is in a completion callback for a disk, until call_leave_callback. */
 void call_enter_callback(struct api_call *call, struct slot *slot);
 void call_leave_callback(struct api_call *call);
@@ -93,7 +101,8 @@ bool call_last_is_retryable(void);
 /** Whether an argument is given; else VIX_E_INVALID_ARG with a sentence that says which. */
 VixError call_need(struct api_call *call, const void *argument, const char *what);
 
-/** Takes a disk from its client, for closing: VIX_E_INVALID_HANDLE; VIX_E_OBJECT_IS_BUSY in a callback of the disk. */
+/** Takes a disk from its client, for closing: VIX_E_INVALID_HANDLE; VIX_E_OBJECT_IS_BUSY in a callback of the disk,
+ * and in one of another disk's requests while a call has this disk for itself. Else such a call is waited for. */
 VixError call_take_disk(struct api_call *call, VixDiskLibHandle handle, struct slot **ret_slot);
 
 /* ---- connect.c, disk.c, init.c for one another ---- */

@@ -22,6 +22,7 @@ void call_begin(struct api_call *call, const char *name, const char *place)
     call->name = name;
     call->place = place;
     call->pin_count = 0;
+    call->taken = NULL;
     call->outer = running;
     err_init(&call->err);
     running = call;
@@ -114,9 +115,12 @@ VixError call_need(struct api_call *call, const void *argument, const char *what
                             : err_set(&call->err, VIX_E_INVALID_ARG, "no %s is given: the argument is NULL", what);
 }
 
-bool call_thread_uses(const struct slot *slot)
+static bool is_used_by(const struct api_call *call, const struct slot *slot)
 {
-    for (const struct api_call *call = running; call != NULL; call = call->outer) {
+    for (; call != NULL; call = call->outer) {
+        if (call->taken != NULL && (slot == NULL || call->taken == slot)) {
+            return true;
+        }
         for (unsigned i = 0; i < call->pin_count; i++) {
             if (slot == NULL || call->pins[i] == slot) {
                 return true;
@@ -126,6 +130,26 @@ bool call_thread_uses(const struct slot *slot)
     return false;
 }
 
+bool call_thread_uses(const struct slot *slot)
+{
+    return is_used_by(running, slot);
+}
+
+bool call_outer_uses(const struct slot *slot)
+{
+    return running != NULL && is_used_by(running->outer, slot);
+}
+
+bool call_may_wait(void)
+{
+    for (const struct api_call *call = running; call != NULL; call = call->outer) {
+        if (call->name == NULL) {
+            return false; /* call_enter_callback */
+        }
+    }
+    return true;
+}
+
 VixError call_take_disk(struct api_call *call, VixDiskLibHandle handle, struct slot **ret_slot)
 {
     const struct slot *slot = handle_peek(HANDLE_DISK, handle);
@@ -133,8 +157,12 @@ VixError call_take_disk(struct api_call *call, VixDiskLibHandle handle, struct s
     if (slot != NULL && call_thread_uses(slot)) {
         return err_set(&call->err, VIX_E_OBJECT_IS_BUSY, "called back by a request or call of the same disk");
     }
-    VixError code = handle_close_begin(HANDLE_DISK, handle, ret_slot);
-    return code == VIX_OK ? VIX_OK : call_bad_handle(call, HANDLE_DISK, handle, code);
+    VixError code = handle_close_begin(HANDLE_DISK, handle, call_may_wait(), ret_slot);
+    if (code != VIX_OK) {
+        return call_bad_handle(call, HANDLE_DISK, handle, code);
+    }
+    call->taken = *ret_slot;
+    return VIX_OK;
 }
 
 void call_enter_callback(struct api_call *call, struct slot *slot)

@@ -173,6 +173,10 @@ static VixError attach(struct api_call *call, struct disk *parent, struct disk *
 {
     struct slot *slot = call->pins[0];
 
+    if (call_outer_uses(slot)) {
+        (void)disk_close(parent, NULL);
+        return err_set(&call->err, VIX_E_OBJECT_IS_BUSY, "called back by a request or call of the child");
+    }
     if (handle_own(HANDLE_DISK, slot) != VIX_OK) {
         (void)disk_close(parent, NULL);
         return err_set(&call->err, VIX_E_OBJECT_IS_BUSY, "another call has the child for itself until it ends");
@@ -206,6 +210,7 @@ VixError VixDiskLib_Attach(VixDiskLibHandle parent, VixDiskLibHandle child)
     struct disk *p = parent_slot->object;
     code = disk_wait(p, &call.err);
     if (code != VIX_OK) {
+        call.taken = NULL;
         handle_reopen(parent_slot);
         return call_end(&call, code);
     }
@@ -216,6 +221,7 @@ VixError VixDiskLib_Attach(VixDiskLibHandle parent, VixDiskLibHandle child)
     } else {
         (void)disk_close(p, NULL);
     }
+    call.taken = NULL;
     handle_give_back(HANDLE_DISK, parent_slot);
     return call_end(&call, code);
 }

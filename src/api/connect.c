@@ -418,15 +418,17 @@ VixError connection_close_slot(struct slot *slot, const char *name)
 
     for (uint32_t cursor = 0;;) {
         struct slot *disk_slot;
-        const void *disk = handle_next(HANDLE_DISK, &cursor, c);
-        if (disk == NULL) {
+        VixError code = handle_close_next(HANDLE_DISK, &cursor, c, call_may_wait(), &disk_slot);
+        if (code != VIX_OK) {
+            call_report(name, NULL, code, NULL);
+            handle_reopen(slot);
+            return code;
+        }
+        if (disk_slot == NULL) {
             break;
         }
-        if (handle_close_begin(HANDLE_DISK, disk, &disk_slot) != VIX_OK) {
-            continue;
-        }
         bool closed;
-        VixError code = disk_close_slot(disk_slot, name, &closed);
+        code = disk_close_slot(disk_slot, name, &closed);
         if (!closed) {
             handle_reopen(slot);
             return code;
@@ -452,11 +454,12 @@ VixError VixDiskLib_Disconnect(VixDiskLibConnection connection)
             return call_end(&call, err_set(&call.err, VIX_E_OBJECT_IS_BUSY,
                                            "called back by a call that uses the connection or one of its disks"));
         }
-        code = handle_close_begin(HANDLE_CONNECTION, connection, &slot);
+        code = handle_close_begin(HANDLE_CONNECTION, connection, call_may_wait(), &slot);
     }
     if (code != VIX_OK) {
         return call_end(&call, call_bad_handle(&call, HANDLE_CONNECTION, connection, code));
     }
+    call.taken = slot;
     return call_end_reported(&call, connection_close_slot(slot, __func__));
 }
 

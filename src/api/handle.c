@@ -18,6 +18,7 @@
 #define STATE_CLOSING (UINT64_C(1) << 28)
 #define STATE_OWNED (UINT64_C(1) << 29)
 #define STATE_OPEN (UINT64_C(1) << 30)
+#define STATE_TAKEN (STATE_CLOSING | STATE_OWNED | STATE_OPEN) /* any: it is not free */
 #define GENERATION_ONE (UINT64_C(1) << 32)
 
 struct table {
@@ -28,7 +29,7 @@ struct table {
     uint16_t tag;       /* uppermost bits of its handles: outside of any program's address space */
     const char *what;
     pthread_mutex_t lock;
-    pthread_cond_t idle; /* a slot that is CLOSING or OWNED lost a pin */
+    pthread_cond_t idle; /* a slot that is CLOSING or OWNED lost a pin, or that flag */
 };
 
 _Static_assert(sizeof(void *) == 8, "a handle has 16 bits of tag, 32 of generation, 16 of index");
@@ -130,6 +131,7 @@ void handle_give_back(enum handle_kind kind, struct slot *slot)
     SCOPED_LOCK(&t->lock);
     slot->next_free = t->free_head;
     t->free_head = (uint32_t)(slot - t->slots) + 1;
+    (void)pthread_cond_broadcast(&t->idle);
 }
 
 VixError handle_pin(enum handle_kind kind, const void *handle, struct slot **ret_slot)
@@ -170,7 +172,7 @@ struct slot *handle_peek(enum handle_kind kind, const void *handle)
     struct slot *slot = slot_of(&tables[kind], handle, &generation);
     uint64_t state = slot != NULL ? atomic_load(&slot->state) : 0;
 
-    return (state & STATE_OPEN) != 0 && generation_of(state) == generation ? slot : NULL;
+    return (state & STATE_TAKEN) != 0 && generation_of(state) == generation ? slot : NULL;
 }
 
 /** Turns OPEN into another flag; the handle's generation must still be the slot's. */
@@ -197,13 +199,29 @@ static void wait_for_pins(struct table *t, struct slot *slot, uint64_t own_pins)
     }
 }
 
-VixError handle_close_begin(enum handle_kind kind, const void *handle, struct slot **ret_slot)
+/** Takes for closing, when the call that has it for itself has ended. */
+static VixError wait_and_take(struct table *t, struct slot *slot, uint32_t generation)
+{
+    SCOPED_LOCK(&t->lock);
+    VixError code = take(slot, generation, STATE_CLOSING);
+
+    while (code == VIX_E_OBJECT_IS_BUSY) {
+        (void)pthread_cond_wait(&t->idle, &t->lock);
+        code = take(slot, generation, STATE_CLOSING);
+    }
+    return code;
+}
+
+VixError handle_close_begin(enum handle_kind kind, const void *handle, bool may_wait, struct slot **ret_slot)
 {
     struct table *t = &tables[kind];
     uint32_t generation = 0;
     struct slot *slot = slot_of(t, handle, &generation);
 
     VixError code = slot != NULL ? take(slot, generation, STATE_CLOSING) : VIX_E_INVALID_HANDLE;
+    if (code == VIX_E_OBJECT_IS_BUSY && may_wait) {
+        code = wait_and_take(t, slot, generation);
+    }
     if (code != VIX_OK) {
         return code;
     }
@@ -212,9 +230,49 @@ VixError handle_close_begin(enum handle_kind kind, const void *handle, struct sl
     return VIX_OK;
 }
 
+static bool is_closing(const struct slot *slot, uint32_t generation)
+{
+    uint64_t state = atomic_load(&slot->state);
+    return (state & STATE_CLOSING) != 0 && generation_of(state) == generation;
+}
+
+/** Waits until whoever is closing a handle has done so, or has given it up: then true. */
+static bool wait_for_closer(struct table *t, const void *handle)
+{
+    uint32_t generation = 0;
+    const struct slot *slot = slot_of(t, handle, &generation);
+    SCOPED_LOCK(&t->lock);
+
+    while (is_closing(slot, generation)) {
+        (void)pthread_cond_wait(&t->idle, &t->lock);
+    }
+    return generation_of(atomic_load(&slot->state)) == generation;
+}
+
+VixError handle_close_next(enum handle_kind kind, uint32_t *cursor, const void *owner, bool may_wait,
+                           struct slot **ret_slot)
+{
+    const void *handle;
+
+    *ret_slot = NULL;
+    while ((handle = handle_next(kind, cursor, owner)) != NULL) {
+        do {
+            VixError code = handle_close_begin(kind, handle, may_wait, ret_slot);
+            if (code != VIX_E_INVALID_HANDLE) {
+                return code;
+            }
+            if (!may_wait && handle_peek(kind, handle) != NULL) {
+                return VIX_E_OBJECT_IS_BUSY;
+            }
+        } while (wait_for_closer(&tables[kind], handle));
+    }
+    return VIX_OK;
+}
+
 void handle_reopen(struct slot *slot)
 {
     (void)atomic_fetch_add(&slot->state, STATE_OPEN - STATE_CLOSING);
+    wake_waiters(slot);
 }
 
 VixError handle_own(enum handle_kind kind, struct slot *slot)
@@ -230,6 +288,7 @@ VixError handle_own(enum handle_kind kind, struct slot *slot)
 void handle_share(struct slot *slot)
 {
     (void)atomic_fetch_add(&slot->state, STATE_OPEN - STATE_OWNED);
+    wake_waiters(slot);
 }
 
 void *handle_next(enum handle_kind kind, uint32_t *cursor, const void *owner)
@@ -240,7 +299,7 @@ void *handle_next(enum handle_kind kind, uint32_t *cursor, const void *owner)
     while (*cursor < t->used) {
         struct slot *slot = &t->slots[(*cursor)++];
         uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-        if ((state & STATE_OPEN) != 0 && (owner == NULL || slot->owner == owner)) {
+        if ((state & STATE_TAKEN) != 0 && (owner == NULL || slot->owner == owner)) {
             return handle_value(t, slot, generation_of(state));
         }
     }

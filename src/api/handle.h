@@ -45,12 +45,19 @@ void handle_give_back(enum handle_kind kind, struct slot *slot);
 VixError handle_pin(enum handle_kind kind, const void *handle, struct slot **ret_slot);
 void handle_unpin(struct slot *slot);
 
-/** The slot of a handle that is open now, without pinning it; NULL. For questions, not for use of the object. */
+/** The slot of a handle that is not closed yet, whoever has or closes it, without pinning it; NULL. For questions, not
+ * for use of the object. */
 struct slot *handle_peek(enum handle_kind kind, const void *handle);
 
 /** Makes a handle invalid and waits until nobody pins its slot. Of several callers one gets the slot, the others
- * VIX_E_INVALID_HANDLE. VIX_E_OBJECT_IS_BUSY while a call has it for itself. The caller must not pin it itself. */
-VixError handle_close_begin(enum handle_kind kind, const void *handle, struct slot **ret_slot);
+ * VIX_E_INVALID_HANDLE. While a call has it for itself that is waited for, or where may_wait is false
+ * VIX_E_OBJECT_IS_BUSY. The caller must not pin it itself. */
+VixError handle_close_begin(enum handle_kind kind, const void *handle, bool may_wait, struct slot **ret_slot);
+
+/** handle_close_begin for the next handle of an owner (NULL: any) at or after *cursor, which moves on. Those that other
+ * threads are closing are waited for, too, so that in the end none is left. *ret_slot NULL: that was all. */
+VixError handle_close_next(enum handle_kind kind, uint32_t *cursor, const void *owner, bool may_wait,
+                           struct slot **ret_slot);
 
 /** Gives up closing: the handle is valid again. */
 void handle_reopen(struct slot *slot);
@@ -60,8 +67,8 @@ void handle_reopen(struct slot *slot);
 VixError handle_own(enum handle_kind kind, struct slot *slot);
 void handle_share(struct slot *slot);
 
-/** Walks the open handles of an owner (NULL: any): the next one at or after *cursor, which moves on; NULL at the end.
- */
+/** Walks the handles of an owner (NULL: any) that are not closed yet: the next one at or after *cursor, which moves on;
+ * NULL at the end. */
 void *handle_next(enum handle_kind kind, uint32_t *cursor, const void *owner);
 
 #endif

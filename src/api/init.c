@@ -163,15 +163,13 @@ VixError VixDiskLib_Init(uint32 majorVersion, uint32 minorVersion, VixDiskLibGen
 /** Ends every connection, and with it every disk. */
 static void close_all(const char *name)
 {
+    struct slot *slot;
+
     for (uint32_t cursor = 0;;) {
-        struct slot *slot;
-        const void *handle = handle_next(HANDLE_CONNECTION, &cursor, NULL);
-        if (handle == NULL) {
+        if (handle_close_next(HANDLE_CONNECTION, &cursor, NULL, true, &slot) != VIX_OK || slot == NULL) {
             return;
         }
-        if (handle_close_begin(HANDLE_CONNECTION, handle, &slot) == VIX_OK) {
-            (void)connection_close_slot(slot, name);
-        }
+        (void)connection_close_slot(slot, name);
     }
 }
 
@@ -183,7 +181,7 @@ void VixDiskLib_Exit(void)
         call_report("VixDiskLib_Exit", NULL, VIX_E_OBJECT_IS_BUSY, NULL);
         return;
     }
-    if (handle_close_begin(HANDLE_LIBRARY, library_handle(), &slot) != VIX_OK) {
+    if (handle_close_begin(HANDLE_LIBRARY, library_handle(), true, &slot) != VIX_OK) {
         return;
     }
     close_all("VixDiskLib_Exit");

@@ -44,7 +44,9 @@ static VixError rework(const char *name, VixDiskLibHandle handle, rework_func *f
     if (code == VIX_OK) {
         code = need_local(connection_of_disk(call.pins[0]), "disks are reworked", &call.err);
     }
-    if (code == VIX_OK && handle_own(HANDLE_DISK, call.pins[0]) != VIX_OK) {
+    if (code == VIX_OK && call_outer_uses(call.pins[0])) {
+        code = err_set(&call.err, VIX_E_OBJECT_IS_BUSY, "called back by a request or call of the same disk");
+    } else if (code == VIX_OK && handle_own(HANDLE_DISK, call.pins[0]) != VIX_OK) {
         code = err_set(&call.err, VIX_E_OBJECT_IS_BUSY, "another call has the disk for itself");
     } else if (code == VIX_OK) {
         code = disk_wait(d, &call.err); /* no request can come any more */

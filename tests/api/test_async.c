@@ -167,6 +167,62 @@ static void callbacks_may_call_the_library(void **state)
     (void)sem_destroy(&in.done);
 }
 
+/** A disk that a call has for itself, and a request of another one whose callback wants to close it. */
+struct besides {
+    VixDiskLibConnection conn;
+    VixDiskLibHandle alone, other;
+    VixError read, close, disconnect;
+    uint8 buf[512];
+    bool started;
+    sem_t done;
+};
+
+static void close_besides(void *data, VixError result)
+{
+    struct besides *b = data;
+
+    b->read = result;
+    b->close = VixDiskLib_Close(b->alone);
+    b->disconnect = VixDiskLib_Disconnect(b->conn);
+    (void)sem_post(&b->done);
+}
+
+static Bool read_other(void *data, int percent)
+{
+    struct besides *b = data;
+
+    (void)percent;
+    if (!b->started) {
+        b->started = VixDiskLib_ReadAsync(b->other, 0, 1, b->buf, close_besides, b) == VIX_ASYNC;
+        (void)sem_wait(&b->done);
+    }
+    return TRUE;
+}
+
+static void a_callback_does_not_wait_for_who_has_a_disk_alone(void **state)
+{
+    static struct besides b;
+    static const uint8 zeros[128 * 512];
+
+    (void)state;
+    make_disk(conn, in_folder("alone.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE, CAPACITY);
+    make_disk(conn, in_folder("besides.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE, CAPACITY);
+    b.conn = local_connection();
+    b.alone = open_disk(b.conn, in_folder("alone.vmdk"), 0);
+    b.other = open_disk(conn, in_folder("besides.vmdk"), 0);
+    assert_int_equal(sem_init(&b.done, 0, 0), 0);
+    assert_code(VixDiskLib_Write(b.alone, 0, 128, zeros), VIX_OK);
+    assert_code(VixDiskLib_Shrink(b.alone, read_other, &b), VIX_OK);
+    assert_true(b.started);
+    assert_code(b.read, VIX_OK);
+    assert_code(b.close, VIX_E_OBJECT_IS_BUSY);
+    assert_code(b.disconnect, VIX_E_OBJECT_IS_BUSY);
+    assert_code(VixDiskLib_Write(b.alone, 0, 1, zeros), VIX_OK);
+    assert_code(VixDiskLib_Disconnect(b.conn), VIX_OK);
+    assert_code(VixDiskLib_Close(b.other), VIX_OK);
+    (void)sem_destroy(&b.done);
+}
+
 /** A chain of requests, each started by the callback of the one before. */
 struct relay {
     VixDiskLibHandle h;
@@ -473,6 +529,7 @@ int main(void)
 #endif
         cmocka_unit_test(a_failed_request_tells_code_and_sentence),
         cmocka_unit_test(callbacks_may_call_the_library),
+        cmocka_unit_test(a_callback_does_not_wait_for_who_has_a_disk_alone),
         cmocka_unit_test(a_callback_may_start_the_next_request),
         cmocka_unit_test(close_waits_for_requests),
         cmocka_unit_test(a_stream_takes_requests_in_order),

@@ -512,6 +512,65 @@ static void attach_refuses(void **state)
     refuse_attach("other6.vmdk", "small6.vmdk", VIXDISKLIB_FLAG_OPEN_SINGLE_LINK, VIX_E_DISK_ATTACH_ROOTLINK);
 }
 
+/* ---- a callback of the disk itself ---- */
+
+struct again {
+    VixDiskLibConnection conn;
+    VixDiskLibHandle h, parent;
+    VixError close, disconnect, shrink, defragment, attach;
+    bool done;
+};
+
+static Bool call_again(void *data, int percent)
+{
+    struct again *a = data;
+
+    (void)percent;
+    if (!a->done) {
+        a->done = true;
+        a->close = VixDiskLib_Close(a->h);
+        a->disconnect = VixDiskLib_Disconnect(a->conn);
+        a->shrink = VixDiskLib_Shrink(a->h, NULL, NULL);
+        a->defragment = VixDiskLib_Defragment(a->h, NULL, NULL);
+        a->attach = a->parent != NULL ? VixDiskLib_Attach(a->parent, a->h) : VIX_E_OBJECT_IS_BUSY;
+    }
+    return TRUE;
+}
+
+static void expect_busy(const struct again *a)
+{
+    assert_true(a->done);
+    assert_code(a->close, VIX_E_OBJECT_IS_BUSY);
+    assert_code(a->disconnect, VIX_E_OBJECT_IS_BUSY);
+    assert_code(a->shrink, VIX_E_OBJECT_IS_BUSY);
+    assert_code(a->defragment, VIX_E_OBJECT_IS_BUSY);
+    assert_code(a->attach, VIX_E_OBJECT_IS_BUSY);
+}
+
+static void a_callback_cannot_have_its_own_disk_alone(void **state)
+{
+    (void)state;
+    struct again of_child = {.conn = local_connection()};
+    make_disk(conn, in_folder("p8.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE, SECTORS);
+    make_child("p8.vmdk", "c8.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE);
+    of_child.h = open_disk(of_child.conn, in_folder("c8.vmdk"), VIXDISKLIB_FLAG_OPEN_SINGLE_LINK);
+    of_child.parent = open_disk(conn, in_folder("p8.vmdk"), VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+    assert_code(VixDiskLib_CreateChild(of_child.h, in_folder("d8.vmdk"), VIXDISKLIB_DISK_MONOLITHIC_SPARSE, call_again,
+                                       &of_child),
+                VIX_OK);
+    expect_busy(&of_child);
+    assert_code(VixDiskLib_Disconnect(of_child.conn), VIX_OK);
+
+    struct again of_shrink = {.conn = local_connection()};
+    of_shrink.h = open_disk(of_shrink.conn, in_folder("p8.vmdk"), 0);
+    assert_code(VixDiskLib_Write(of_shrink.h, 0, 256, zeros), VIX_OK);
+    assert_code(VixDiskLib_Shrink(of_shrink.h, call_again, &of_shrink), VIX_OK);
+    expect_busy(&of_shrink);
+    assert_code(VixDiskLib_Write(of_shrink.h, 0, 256, red), VIX_OK);
+    expect(of_shrink.h, 0, 256, red);
+    assert_code(VixDiskLib_Disconnect(of_shrink.conn), VIX_OK);
+}
+
 static int setup(void **state)
 {
     VixDiskLibConnectParams params = {.specType = VIXDISKLIB_SPEC_UNKNOWN};
@@ -540,6 +599,7 @@ int main(void)
         cmocka_unit_test(commit_merges_and_refuses),
         cmocka_unit_test(a_child_goes_onto_a_parent_from_elsewhere),
         cmocka_unit_test(attach_refuses),
+        cmocka_unit_test(a_callback_cannot_have_its_own_disk_alone),
     };
     return cmocka_run_group_tests_name("rework", tests, setup, env_done);
 }

@@ -516,6 +516,111 @@ static void exit_ends_what_others_use(void **state)
     }
 }
 
+/* ---- the end of a disk while a call has it for itself ---- */
+
+enum ending { BY_CLOSE, BY_DISCONNECT, BY_EXIT, ENDINGS };
+
+/** One thread ends a disk, the other has it for itself meanwhile. */
+struct ender {
+    enum ending how;
+    VixDiskLibConnection conn;
+    VixDiskLibHandle h, parent;
+    bool running;
+    pthread_t thread;
+    VixError code;
+    atomic_bool ended;
+    bool too_early;
+};
+
+static void *end_disk(void *arg)
+{
+    struct ender *e = arg;
+
+    if (e->how == BY_EXIT) {
+        VixDiskLib_Exit();
+    } else {
+        e->code = e->how == BY_CLOSE ? VixDiskLib_Close(e->h) : VixDiskLib_Disconnect(e->conn);
+    }
+    atomic_store(&e->ended, true);
+    return NULL;
+}
+
+static Bool end_meanwhile(void *data, int percent)
+{
+    struct ender *e = data;
+
+    (void)percent;
+    if (!e->running) {
+        e->running = pthread_create(&e->thread, NULL, end_disk, e) == 0;
+        (void)usleep(50000);
+    }
+    e->too_early |= atomic_load(&e->ended);
+    return TRUE;
+}
+
+typedef VixError rework_func(VixDiskLibHandle h, VixDiskLibProgressFunc func, void *data);
+
+static void end_during(rework_func *rework, enum ending how)
+{
+    static const uint8 buf[4096 * 16];
+    struct ender e = {.how = how, .conn = local_connection()};
+    char path[320];
+
+    (void)snprintf(path, sizeof path, "%s", in_folder("alone.vmdk"));
+    unsigned files = open_files();
+    make_disk(e.conn, path, VIXDISKLIB_DISK_MONOLITHIC_SPARSE, 4 * MIB_SECTORS);
+    e.h = open_disk(e.conn, path, 0);
+    assert_code(VixDiskLib_Write(e.h, 0, sizeof buf / 512, buf), VIX_OK);
+    assert_code(rework(e.h, end_meanwhile, &e), VIX_OK);
+    assert_true(e.running);
+    assert_int_equal(pthread_join(e.thread, NULL), 0);
+    assert_false(e.too_early);
+    assert_code(e.code, VIX_OK);
+    assert_code(VixDiskLib_Write(e.h, 0, 1, buf), how == BY_EXIT ? VIX_E_DISK_NOINIT : VIX_E_INVALID_HANDLE);
+    assert_true(open_files() <= files);
+    if (how == BY_EXIT) {
+        start_library();
+    }
+    VixDiskLibConnection c = how == BY_CLOSE ? e.conn : local_connection();
+    assert_code(VixDiskLib_CheckRepair(c, path, FALSE), VIX_OK);
+    assert_code(VixDiskLib_Unlink(c, path), VIX_OK);
+    assert_code(VixDiskLib_Disconnect(c), VIX_OK);
+}
+
+static void the_end_of_a_disk_waits_for_who_has_it_alone(void **state)
+{
+    (void)state;
+    for (enum ending how = BY_CLOSE; how < ENDINGS; how++) {
+        end_during(VixDiskLib_Shrink, how);
+        end_during(VixDiskLib_Defragment, how);
+    }
+}
+
+static void the_end_of_a_connection_waits_for_attach(void **state)
+{
+    (void)state;
+    char parent[320], child[320];
+    (void)snprintf(parent, sizeof parent, "%s", in_folder("attach.vmdk"));
+    (void)snprintf(child, sizeof child, "%s", in_folder("attach-child.vmdk"));
+    VixDiskLibConnection c = local_connection();
+    make_disk(c, parent, VIXDISKLIB_DISK_MONOLITHIC_SPARSE, MIB_SECTORS);
+    VixDiskLibHandle h = open_disk(c, parent, VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+    assert_code(VixDiskLib_CreateChild(h, child, VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, NULL), VIX_OK);
+    assert_code(VixDiskLib_Disconnect(c), VIX_OK);
+    unsigned files = open_files();
+    for (unsigned round = 0; round < 40; round++) {
+        struct ender e = {.how = BY_DISCONNECT, .conn = local_connection()};
+        e.parent = open_disk(e.conn, parent, VIXDISKLIB_FLAG_OPEN_READ_ONLY);
+        e.h = open_disk(e.conn, child, VIXDISKLIB_FLAG_OPEN_SINGLE_LINK);
+        assert_int_equal(pthread_create(&e.thread, NULL, end_disk, &e), 0);
+        VixError code = VixDiskLib_Attach(e.parent, e.h);
+        assert_int_equal(pthread_join(e.thread, NULL), 0);
+        assert_true(code == VIX_OK || code == VIX_E_INVALID_HANDLE || code == VIX_E_OBJECT_IS_BUSY);
+        assert_code(e.code, VIX_OK);
+        assert_int_equal(open_files(), files);
+    }
+}
+
 static int setup(void **state)
 {
     if (host_setup(state) != 0) {
@@ -531,6 +636,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(eight_threads_mix_all_calls),
         cmocka_unit_test(exit_ends_what_others_use),
+        cmocka_unit_test(the_end_of_a_disk_waits_for_who_has_it_alone),
+        cmocka_unit_test(the_end_of_a_connection_waits_for_attach),
     };
 
     if (argc < 2) {
