@@ -136,9 +136,8 @@ uint32_t disk_local_chain_flags(uint32_t open_flags);
 /** Whether disk_local_attach would work; changes nothing. */
 VixError disk_local_can_attach(struct disk *parent, struct disk *child, struct err *err);
 
-/** The content ID that a child of a disk records. Where a server does not tell it, that of a disk that was never
- * written.
- */
+/** The content ID that a child of a disk records; the next write to a local disk gives it a new one. Where a server
+ * does not tell it, that of a disk that was never written. */
 VixError disk_content_id(struct disk *d, uint32_t *ret_cid, struct err *err);
 
 /** Where the bytes of a sector stand as they are: their store and *ret_off, for *ret_nsectors (up to nsectors). NULL

@@ -270,8 +270,7 @@ VixError disk_content_id(struct disk *d, uint32_t *ret_cid, struct err *err)
     if (c == NULL) {
         return remote_content_id(d, ret_cid, err);
     }
-    SCOPED_LOCK(&c->links[0]->meta_lock);
-    *ret_cid = c->links[0]->desc->cid;
+    *ret_cid = chain_take_cid(c);
     return VIX_OK;
 }
 

@@ -56,7 +56,7 @@ struct link {
     uint32_t flags;                  /* CHAIN_ */
     bool writable;
     pthread_mutex_t meta_lock;
-    atomic_bool cid_changed; /* the CID was changed for the writes of this open */
+    atomic_bool cid_changed; /* the CID was changed for writes of this open, and was not recorded by a child since */
 };
 
 /** A disk that is no chain of local files, below the last link. */
@@ -169,6 +169,9 @@ VixError chain_can_attach_base(const struct chain_base *base, const struct chain
 
 /** Gives the top link a new content ID, on stable storage, whatever was written before. */
 VixError chain_renew_cid(struct chain *c, struct err *err);
+
+/** The top link's content ID, for a child to record: writes that begin after this one has returned change it. */
+uint32_t chain_take_cid(const struct chain *c);
 
 /** The descriptor of the parent that the last link of c names and whose content ID fits; freed by the caller.
  * VIX_E_DISK_OPENPARENT, VIX_E_DISK_CID_MISMATCH. */

@@ -200,6 +200,16 @@ VixError chain_renew_cid(struct chain *c, struct err *err)
     return link_begin_write(c->links[0], err);
 }
 
+uint32_t chain_take_cid(const struct chain *c)
+{
+    struct link *top = c->links[0];
+    SCOPED_LOCK(&top->meta_lock);
+
+    /* under one lock, so that no write takes the new ID between */
+    atomic_store(&top->cid_changed, false);
+    return top->desc->cid;
+}
+
 VixError chain_close(struct chain *c, struct err *err)
 {
     VixError first = VIX_OK;

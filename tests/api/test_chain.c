@@ -139,6 +139,31 @@ static void a_child_above_its_parent_names_the_folders_between(void **state)
     assert_code(VixDiskLib_Close(h), VIX_OK);
 }
 
+static void a_parent_written_after_its_child_was_made_breaks_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < writable_type_count; i++) {
+        char parent[40], child[40], later[40];
+        (void)snprintf(parent, sizeof parent, "written-%zu.vmdk", i);
+        (void)snprintf(child, sizeof child, "broken-%zu.vmdk", i);
+        (void)snprintf(later, sizeof later, "later-%zu.vmdk", i);
+        make_disk(conn, in_folder(parent), writable_types[i], MIB_SECTORS);
+        VixDiskLibHandle h = open_disk(conn, in_folder(parent), 0);
+        assert_code(VixDiskLib_Write(h, 0, 1, red), VIX_OK);
+        assert_code(create_child(h, in_folder(child), VIXDISKLIB_DISK_MONOLITHIC_SPARSE), VIX_OK);
+        assert_code(VixDiskLib_Write(h, 0, 1, blue), VIX_OK);
+        VixDiskLibHandle c = open_disk(conn, in_folder(child), VIXDISKLIB_FLAG_OPEN_SINGLE_LINK);
+        assert_code(VixDiskLib_IsAttachPossible(h, c), VIX_E_DISK_CID_MISMATCH);
+        assert_code(VixDiskLib_Close(c), VIX_OK);
+        assert_code(create_child(h, in_folder(later), VIXDISKLIB_DISK_MONOLITHIC_SPARSE), VIX_OK);
+        assert_code(VixDiskLib_Close(h), VIX_OK);
+        assert_code(open_code(conn, in_folder(child), 0), VIX_E_DISK_CID_MISMATCH);
+        h = open_disk(conn, in_folder(later), 0);
+        expect_sector(h, 0, blue);
+        assert_code(VixDiskLib_Close(h), VIX_OK);
+    }
+}
+
 static void an_attached_child_is_the_chain(void **state)
 {
     VixDiskLibInfo *info = NULL;
@@ -335,6 +360,7 @@ int main(void)
         cmocka_unit_test(only_sparse_types_can_be_children),
         cmocka_unit_test(a_child_elsewhere_names_the_whole_path),
         cmocka_unit_test(a_child_above_its_parent_names_the_folders_between),
+        cmocka_unit_test(a_parent_written_after_its_child_was_made_breaks_it),
         cmocka_unit_test(an_attached_child_is_the_chain),
         cmocka_unit_test(the_parent_is_gone_after_a_failed_attach_too),
         cmocka_unit_test(a_clone_is_flat_in_links_and_equal_in_bytes),
