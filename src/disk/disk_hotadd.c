@@ -146,7 +146,7 @@ static VixError hot_close(struct disk *d, struct err *err)
     if (nfc_code != VIX_OK) {
         log_news("%s: the connection that told of it did not end well", d->path);
     }
-    remote_forget_disk(r, d, 0, 0);
+    remote_forget_disk(r, d);
     hot_free(h);
     return code == VIX_OK ? end_code : code;
 }

@@ -414,8 +414,9 @@ static VixError nbd_close(struct disk *d, struct err *err)
     }
     read_ahead_free(r->ahead);
     queue_traffic(r->queue, &in, &out);
+    r->params.closes(r->params.queue.ctx, d, in, out);
     queue_free(r->queue);
-    r->params.closed(r->params.queue.ctx, d, in, out);
+    r->params.closed(r->params.queue.ctx, d);
     free_disk(r);
     return code;
 }

@@ -213,8 +213,21 @@ VixError remote_open_new(struct remote *r, const char *path, uint64_t capacity, 
     return open_request(r, &request, ret_disk, err);
 }
 
+void remote_disk_closes(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
+{
+    SCOPED_LOCK(&r->lock);
+    for (struct remote_open_disk *entry = r->disks; entry != NULL; entry = entry->next) {
+        if (entry->d == d) {
+            entry->closes = true;
+            r->closed_in += in;
+            r->closed_out += out;
+            break;
+        }
+    }
+}
+
 /** Whether it was the last disk of a connection that has ended. */
-static bool forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
+static bool forget_disk(struct remote *r, const struct disk *d)
 {
     SCOPED_LOCK(&r->lock);
     for (struct remote_open_disk **at = &r->disks; *at != NULL; at = &(*at)->next) {
@@ -225,14 +238,12 @@ static bool forget_disk(struct remote *r, const struct disk *d, uint64_t in, uin
             break;
         }
     }
-    r->closed_in += in;
-    r->closed_out += out;
     return r->ended && r->disks == NULL;
 }
 
-void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out)
+void remote_forget_disk(struct remote *r, const struct disk *d)
 {
-    if (forget_disk(r, d, in, out)) {
+    if (forget_disk(r, d)) {
         end_connection(r);
     }
 }
@@ -244,9 +255,11 @@ void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out)
     uint64_t all_out = r->closed_out;
 
     for (const struct remote_open_disk *entry = r->disks; entry != NULL; entry = entry->next) {
-        uint64_t in;
-        uint64_t out;
-        disk_remote_traffic(entry->d, &in, &out);
+        uint64_t in = 0;
+        uint64_t out = 0;
+        if (!entry->closes) {
+            disk_remote_traffic(entry->d, &in, &out);
+        }
         all_in += in;
         all_out += out;
     }

@@ -57,8 +57,11 @@ void disk_remote_traffic(struct disk *d, uint64_t *ret_in, uint64_t *ret_out);
 /** The same of all disks of a connection, closed ones too. */
 void remote_traffic(struct remote *r, uint64_t *ret_in, uint64_t *ret_out);
 
-/** A disk is closed: its traffic counts, the connection knows it no more, and may be gone (for the transports). */
-void remote_forget_disk(struct remote *r, const struct disk *d, uint64_t in, uint64_t out);
+/** A disk is about to close (for the transports): this is its traffic, and it is not asked for it again. */
+void remote_disk_closes(struct remote *r, const struct disk *d, uint64_t in, uint64_t out);
+
+/** A disk is closed: the connection knows it no more, and may be gone (for the transports). */
+void remote_forget_disk(struct remote *r, const struct disk *d);
 
 /** VixDiskLib_PrepareForAccess and its kin; log in, do it, log out. */
 VixError remote_prepare_access(const struct remote_params *params, const char *identity, struct err *err);

@@ -13,6 +13,7 @@
 struct remote_open_disk {
     struct remote_open_disk *next;
     struct disk *d;
+    bool closes; /* its traffic is counted among that of closed disks */
 };
 
 struct remote {

@@ -308,12 +308,19 @@ static VixError go_attached(struct way *w, const struct remote_request *request,
 
 /* ---- the disk ---- */
 
-static void way_closed(void *ctx, struct disk *d, uint64_t in, uint64_t out)
+static void way_closes(void *ctx, struct disk *d, uint64_t in, uint64_t out)
+{
+    const struct way *w = ctx;
+
+    remote_disk_closes(w->r, d, in, out);
+}
+
+static void way_closed(void *ctx, struct disk *d)
 {
     struct way *w = ctx;
 
     detach(w);
-    remote_forget_disk(w->r, d, in, out);
+    remote_forget_disk(w->r, d);
     way_free(w);
 }
 
@@ -362,6 +369,7 @@ static VixError make_disk(struct way *w, struct finding *f, struct nfc_client *c
         .parent_closed = single_link && !known_alone,
         .type = f->type,
         .hardware = TAKE_PTR(f->hardware),
+        .closes = way_closes,
         .closed = way_closed,
     };
     return disk_remote_new(&p, client, info, ret_disk, err);

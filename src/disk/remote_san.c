@@ -572,7 +572,7 @@ static VixError check_bytes(struct opening *o, struct err *err)
 
 static void san_closed(void *ctx, struct disk *d)
 {
-    remote_forget_disk(ctx, d, 0, 0);
+    remote_forget_disk(ctx, d);
 }
 
 static VixError open_disk(struct opening *o, struct err *err)

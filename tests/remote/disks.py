@@ -108,6 +108,16 @@ def facts(place):
         assert int(client.want(OK, "traffic").split()[2]) >= all_in
 
 
+def traffic_while_closing(place):
+    with Driven(place) as client:
+        client.connect(read_only=1)
+        with Deadline(60):
+            assert client.want(OK, "asked", 50, DISK, READ_ONLY) == ""
+        in_, out = (int(word) for word in client.want(OK, "traffic").split()[2:])
+        assert in_ > 50 * 1000 and out > 50 * 1000, (in_, out)
+        client.want(OK, "disconnect")
+
+
 def snapshots(place):
     with Driven(place) as client:
         client.connect(snapshot="snapshot-44", read_only=1)
@@ -493,7 +503,7 @@ def leaving(place):
 
 
 TESTS = [("lists of transports, and the lines that programs read", lists_of_transports), ("what a disk tells", facts),
-         ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
+         ("traffic is told while disks are closed", traffic_while_closing), ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
          ("hosts that lie", hosts_that_lie), ("hosts that stall", hosts_that_stall),
          ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
          ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", lambda p: session_expires(p, False)),

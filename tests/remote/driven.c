@@ -7,6 +7,7 @@
  *
  * Fields are separated by tabs; "-" is none. The password is read from a file, handed over, and wiped here. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -472,6 +473,50 @@ static void do_traffic(char **field)
     answer(code, line);
 }
 
+/* A thread that asks for the traffic of the connection all the time. */
+static int asking;
+
+static void *ask_traffic(void *wrong)
+{
+    uint64 last_in = 0, last_out = 0;
+
+    while (__atomic_load_n(&asking, __ATOMIC_SEQ_CST)) {
+        uint64 in = 0, out = 0;
+        VixError code = VixDiskLibExt_GetConnectionTraffic(connection, &in, &out);
+        if (code != VIX_OK || in < last_in || out < last_out) {
+            *(int *)wrong = 1;
+        }
+        last_in = in;
+        last_out = out;
+    }
+    return NULL;
+}
+
+/** asked TIMES PATH FLAGS: opens and closes a disk while another thread asks for the traffic; whether that was ever
+ * less than before. */
+static void do_asked(char **field)
+{
+    VixError code = VIX_OK;
+    pthread_t thread;
+    int wrong = 0;
+
+    asking = 1;
+    if (pthread_create(&thread, NULL, ask_traffic, &wrong) != 0) {
+        answer(VIX_E_FAIL, "no thread");
+        return;
+    }
+    for (unsigned long long n = number(field[1]); n > 0 && code == VIX_OK; n--) {
+        VixDiskLibHandle h = NULL;
+        code = VixDiskLib_Open(connection, field[2], (uint32)number(field[3]), &h);
+        if (code == VIX_OK) {
+            code = VixDiskLib_Close(h);
+        }
+    }
+    __atomic_store_n(&asking, 0, __ATOMIC_SEQ_CST);
+    (void)pthread_join(thread, NULL);
+    answer(code, wrong ? "less than before" : "");
+}
+
 /** params: what GetConnectParams tells */
 static void do_params(char **field)
 {
@@ -516,7 +561,7 @@ static const struct {
     {"traffic", 0, do_traffic},   {"params", 0, do_params},
     {"sentence", 0, do_sentence}, {"snapshot", 2, do_snapshot},
     {"track", 0, do_track},       {"remove-snapshot", 1, do_remove_snapshot},
-    {"facts", 0, do_facts},
+    {"facts", 0, do_facts},       {"asked", 3, do_asked},
 };
 
 static void run(char *line)

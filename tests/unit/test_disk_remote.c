@@ -329,10 +329,15 @@ static VixError reopen(void *ctx, struct nfc_client **ret_client, struct err *e)
 static uint64_t closed_in;
 static bool single_link;
 
-static void closed(void *ctx, struct disk *d, uint64_t in, uint64_t out)
+static void closes(void *ctx, struct disk *d, uint64_t in, uint64_t out)
 {
     (void)ctx, (void)d, (void)out;
     closed_in = in;
+}
+
+static void closed(void *ctx, struct disk *d)
+{
+    (void)ctx, (void)d;
 }
 
 static struct disk *open_disk(const char *name, bool writable, uint32_t request, unsigned depth)
@@ -350,6 +355,7 @@ static struct disk *open_disk(const char *name, bool writable, uint32_t request,
         .links = 2,
         .parent_closed = single_link,
         .type = VIXDISKLIB_DISK_VMFS_THIN,
+        .closes = closes,
         .closed = closed,
     };
     assert_int_equal(disk_remote_new(&p, new_client(), &info, &d, &err), VIX_OK);
