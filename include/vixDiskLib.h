@@ -671,7 +671,8 @@ VixError VixDiskLib_WriteMetadata(VixDiskLibHandle diskHandle, const char *key, 
  */
 VixError VixDiskLib_GetMetadataKeys(VixDiskLibHandle diskHandle, char *keys, size_t maxLen, size_t *requiredLen);
 
-/** Removes a disk: its extents and its descriptor, not its parents. On a datastore the server does it, in its way. */
+/** Removes a disk: its extents and its descriptor, not its parents. On a datastore the server does it, in its way. A
+ * symbolic link to a local disk is refused with VIX_E_INCORRECT_FILE_TYPE. */
 VixError VixDiskLib_Unlink(VixDiskLibConnection connection, const char *path);
 
 /* ---- whole-disk operations ---- */
@@ -689,7 +690,7 @@ VixError VixDiskLib_Shrink(VixDiskLibHandle diskHandle, VixDiskLibProgressFunc p
 VixError VixDiskLib_Defragment(VixDiskLibHandle diskHandle, VixDiskLibProgressFunc progressFunc,
                                void *progressCallbackData);
 
-/** Renames a local disk with all its files. */
+/** Renames a local disk with all its files. A symbolic link to one is refused with VIX_E_INCORRECT_FILE_TYPE. */
 VixError VixDiskLib_Rename(const char *srcFileName, const char *dstFileName);
 
 /** Copies a disk: between local files, to, from and between servers. The chain of the source is flattened; the capacity

@@ -44,6 +44,7 @@ static VixError look_at(void *ctx, const char *name, struct err *err)
 {
     struct search *s = ctx;
     CLEANUP_FREE char *path = NULL;
+    CLEANUP_FREE char *real = NULL;
 
     if (s->child != NULL || !text_ends_with(name, ".vmdk") || store_path_is_temporary(name)) {
         return VIX_OK;
@@ -52,7 +53,11 @@ static VixError look_at(void *ctx, const char *name, struct err *err)
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (strcmp(path, s->parent) != 0 && (s->except == NULL || strcmp(path, s->except) != 0) && is_child(s, path)) {
+    if (s->fs->ops->resolve(s->fs, path, &real, NULL) != VIX_OK) {
+        return VIX_OK; /* is gone, or leads nowhere */
+    }
+    bool other = strcmp(real, s->parent) != 0 && (s->except == NULL || strcmp(real, s->except) != 0);
+    if (other && is_child(s, path)) {
         s->child = TAKE_PTR(path);
     }
     return VIX_OK;

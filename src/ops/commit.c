@@ -49,8 +49,11 @@ static VixError refuse_with_grandchild(const struct commit *m, struct err *err)
 
 static VixError open_both(struct commit *m, struct err *err)
 {
-    VixError code = refuse_with_grandchild(m, err);
+    VixError code = link_files_check_no_symlink(m->fs, m->child_path, err);
 
+    if (code == VIX_OK) {
+        code = refuse_with_grandchild(m, err);
+    }
     if (code == VIX_OK) {
         code = chain_open(m->fs, m->child_path, disk_local_chain_flags(VIXDISKLIB_FLAG_OPEN_SINGLE_LINK), NULL,
                           &m->child, err);

@@ -185,6 +185,35 @@ void link_files_done(struct link_files *lf)
 
 /* ---- looking and removing ---- */
 
+VixError link_files_check_no_symlink(struct store_fs *fs, const char *path, struct err *err)
+{
+    CLEANUP_FREE char *folder = store_path_folder(path, err);
+    char *found = NULL;
+
+    if (folder == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = fs->ops->resolve(fs, path, &found, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    CLEANUP_FREE char *real = found;
+    found = NULL;
+    if (fs->ops->resolve(fs, folder, &found, NULL) != VIX_OK) {
+        return VIX_OK; /* a file system without folders has no links either */
+    }
+    CLEANUP_FREE char *real_folder = found;
+    size_t len = strlen(real_folder);
+    bool slash = len > 0 && real_folder[len - 1] == '/';
+    CLEANUP_FREE char *place = alloc_printf(err, "%s%s%s", real_folder, slash ? "" : "/", store_path_base(path));
+    if (place == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    return strcmp(place, real) == 0 ? VIX_OK
+                                    : err_set(err, VIX_E_INCORRECT_FILE_TYPE,
+                                              "%s: is a symbolic link to %s: name that disk itself", path, real);
+}
+
 static VixError check_unused(struct store_fs *fs, const char *path, struct err *err)
 {
     struct store *s;

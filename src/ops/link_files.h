@@ -31,6 +31,12 @@ void link_files_done(struct link_files *lf);
  * it. */
 bool link_files_is_beside(const char *name);
 
+/** VIX_E_INCORRECT_FILE_TYPE, with the name of the disk behind it, if path is a symbolic link: what moves or removes
+ * the files beside a descriptor would take the link for it and part the disk from its data. Links to folders do not
+ * matter.
+ */
+VixError link_files_check_no_symlink(struct store_fs *fs, const char *path, struct err *err);
+
 /** Whether one of its files is open for writing somewhere: VIX_E_FILE_ALREADY_LOCKED. Files that are missing or are no
  * regular files do not matter. */
 VixError link_files_check_unused(struct store_fs *fs, const struct link_files *lf, struct err *err);

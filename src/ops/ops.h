@@ -75,11 +75,12 @@ uint64_t ops_allocated_most(uint64_t nsectors, uint64_t chunk_sectors);
 VixError ops_write_zeros(struct disk *d, uint64_t sector, uint64_t nsectors, struct err *err);
 
 /** Removes the files of one link: extents first, descriptor last. A file that is open for writing elsewhere:
- * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. */
+ * VIX_E_FILE_ALREADY_LOCKED, nothing is removed. A symbolic link to a disk: VIX_E_INCORRECT_FILE_TYPE. */
 VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err);
 
 /** Renames a link with its files: new extents' names follow the new descriptor's name. Crash-safe: the disk can be
- * opened under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists. */
+ * opened under the old or the new name at any moment. VIX_E_FILE_ALREADY_EXISTS if any new name exists.
+ * VIX_E_INCORRECT_FILE_TYPE for a symbolic link. */
 VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
 
 /** Writes the sparse extents of an open disk (for writing; the caller has it for itself) anew, grains in order. What is
@@ -98,14 +99,14 @@ VixError ops_grow(struct store_fs *fs, const char *path, uint64_t capacity, bool
 
 /** Merges a child into its parent and removes the child's files. At any moment the child's chain, or after it the
  * parent alone, reads the same; cut short, it can be done again. Refused with VIX_E_DISK_PARTIALCHAIN while another
- * child of the parent is in the parent's folder. */
+ * child of the parent is in the parent's folder; VIX_E_INCORRECT_FILE_TYPE for a symbolic link. */
 VixError ops_commit(struct store_fs *fs, const char *child_path, struct ops_progress progress, struct err *err);
 
 /** Records another place of a disk's parent (chain_reparent). */
 VixError ops_reparent(struct store_fs *fs, const char *path, const char *hint, struct err *err);
 
-/** A disk in the folder of path, other than except (NULL: none), that names the disk at path as its parent with the
- * right content ID. *ret_child freed by the caller, NULL if there is none. */
+/** A disk in the folder of path, other than except (NULL: none) by whatever name, that names the disk at path as its
+ * parent with the right content ID. *ret_child freed by the caller, NULL if there is none. */
 VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err);
 
 #endif

@@ -12,7 +12,8 @@ VixError ops_rename(struct store_fs *fs, const char *old_path, const char *new_p
     if (code != VIX_OK) {
         return code;
     }
-    if (new_path[0] == '\0' || store_path_base(new_path)[0] == '\0') {
+    code = link_files_check_no_symlink(fs, old_path, err);
+    if (code == VIX_OK && (new_path[0] == '\0' || store_path_base(new_path)[0] == '\0')) {
         code = err_set(err, VIX_E_FILE_NAME_INVALID, "\"%s\" is not the name of a file", new_path);
     }
     if (code == VIX_OK && fs->ops->exists(fs, new_path)) {

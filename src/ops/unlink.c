@@ -13,7 +13,8 @@ VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err)
     if (code != VIX_OK) {
         return code;
     }
-    if (lf.outside && !config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
+    code = link_files_check_no_symlink(fs, path, err);
+    if (code == VIX_OK && lf.outside && !config_bool(CONFIG_ALLOW_OUTSIDE_PATHS, false)) {
         code = err_set(err, VIX_E_FILE_ACCESS_ERROR,
                        "%s: names a file outside its folder; such files are removed only where the configuration sets "
                        "%s",

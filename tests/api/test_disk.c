@@ -65,6 +65,18 @@ static void a_connection_is_no_disk_and_the_reverse(void **state)
     assert_code(VixDiskLib_Close(h), VIX_OK);
 }
 
+/** Unlink and Rename would part the disk behind it from its data. */
+static void a_symbolic_link_is_no_disk(void **state)
+{
+    (void)state;
+    assert_int_equal(symlink("kinds.vmdk", in_folder("link.vmdk")), 0);
+    assert_code(VixDiskLib_Unlink(conn, in_folder("link.vmdk")), VIX_E_INCORRECT_FILE_TYPE);
+    assert_code(VixDiskLib_Rename(in_folder("link.vmdk"), in_folder("n.vmdk")), VIX_E_INCORRECT_FILE_TYPE);
+    assert_false(file_exists(in_folder("n.vmdk")));
+    assert_code(VixDiskLib_Close(open_disk(conn, in_folder("link.vmdk"), 0)), VIX_OK);
+    assert_int_equal(unlink(in_folder("link.vmdk")), 0);
+}
+
 static void null_arguments_are_errors(void **state)
 {
     VixDiskLibCreateParams p = {
@@ -581,6 +593,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(misuse_of_handles_is_an_error),
         cmocka_unit_test(a_connection_is_no_disk_and_the_reverse),
+        cmocka_unit_test(a_symbolic_link_is_no_disk),
         cmocka_unit_test(null_arguments_are_errors),
         cmocka_unit_test(every_type_is_created_written_and_read),
         cmocka_unit_test(a_stream_is_written_in_order),

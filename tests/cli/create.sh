@@ -110,6 +110,28 @@ try "rename does not replace" fails_with 1 'vixdisk: rename: one.vmdk: VIX_E_FIL
 try "rename of what is not there" fails_with 1 'vixdisk: rename: none.vmdk: VIX_E_FILE_NOT_FOUND \(4\): .*' \
     "$VIXDISK" rename none.vmdk other.vmdk
 
+# A symbolic link is no disk: the files beside it are those of the disk that it leads to.
+mkdir linked elsewhere real && ln -s real way || exit 1
+for type in $WRITABLE; do
+    "$VIXDISK" create -t "$type" -s 4M linked/x.vmdk && ln -s x.vmdk linked/l.vmdk &&
+        ln -s ../linked/x.vmdk elsewhere/l.vmdk || exit 1
+    find linked elsewhere -type f -exec sha256sum {} + >linked.sum
+    for link in linked/l.vmdk elsewhere/l.vmdk; do
+        try "$type: rm of a symbolic link, $link" fails_with 1 \
+            "vixdisk: rm: $link: VIX_E_INCORRECT_FILE_TYPE \\([0-9]+\\): .* is a symbolic link to .*/linked/x.vmdk: .*" \
+            "$VIXDISK" rm "$link"
+        try "$type: rename of a symbolic link, $link" fails_with 1 \
+            "vixdisk: rename: $link: VIX_E_INCORRECT_FILE_TYPE \\([0-9]+\\): .* is a symbolic link to .*/linked/x.vmdk: .*" \
+            "$VIXDISK" rename "$link" linked/n.vmdk
+    done
+    try "$type: the disk, its files and the links are there" eval 'sha256sum --quiet -c linked.sum &&
+        [ -h linked/l.vmdk -a -h elsewhere/l.vmdk -a ! -e linked/n.vmdk ]'
+    "$VIXDISK" rename linked/x.vmdk real/y.vmdk && rm linked/l.vmdk elsewhere/l.vmdk || exit 1
+    try "$type: rename in a folder that a link leads to" "$VIXDISK" rename way/y.vmdk way/z.vmdk
+    try "$type: rm there" "$VIXDISK" rm way/z.vmdk
+    try "$type: nothing is left there" [ -z "$(find real linked elsewhere -mindepth 1)" ]
+done
+
 # Names of extents are in the encoding that the descriptor names, those of files in UTF-8.
 truncate -s 1M model
 printf 'some data' | dd of=model conv=notrunc status=none

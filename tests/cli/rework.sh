@@ -121,8 +121,19 @@ try "commit beside another child" fails_with 1 \
     "$VIXDISK" commit top.vmdk
 "$VIXDISK" rm other.vmdk || exit 1
 try "the chain is as it was" same_as_model top.vmdk
-try "commit" "$VIXDISK" commit --progress top.vmdk
+ln -s top.vmdk link.vmdk && ln -s child.vmdk link2.vmdk || exit 1
+try "commit a symbolic link" fails_with 1 \
+    'vixdisk: commit: link.vmdk: VIX_E_INCORRECT_FILE_TYPE \([0-9]+\): .* is a symbolic link to .*/top.vmdk: .*' \
+    "$VIXDISK" commit link.vmdk
+ln top.vmdk hard.vmdk
+try "commit beside a hard link, which would be spoilt" fails_with 1 \
+    'vixdisk: commit: top.vmdk: VIX_E_DISK_PARTIALCHAIN \(16003\): .*child.vmdk is the parent of .*/hard.vmdk too, .*' \
+    "$VIXDISK" commit top.vmdk
+rm hard.vmdk
+try "the chain is still as it was" same_as_model link.vmdk
+try "commit beside links to the two" "$VIXDISK" commit --progress top.vmdk
 try "commit removed the child's files" [ "$(files_like 'top*')" -eq 0 ]
+rm link.vmdk link2.vmdk
 try "commit: the parent has it all" same_as_model child.vmdk
 try "commit the next" "$VIXDISK" commit child.vmdk
 try "commit: the base has it all" same_as_model disk.vmdk
