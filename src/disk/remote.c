@@ -73,6 +73,7 @@ static VixError login(const struct remote_params *p, const struct remote_config 
         .insecure = config->insecure,
         .connect_timeout_ms = config->connect_ms,
         .call_timeout_ms = config->call_ms,
+        .vmx_spec = text_or_null(p->vmx_spec),
     };
     return vim_login(&how, ret_session, err);
 }

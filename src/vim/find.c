@@ -158,13 +158,53 @@ static VixError find_place(struct vim_session *s, const char *name, const struct
         return code;
     }
     if (n->count > 1 && p->found > 1) {
-        return err_set(err, VIX_E_INVALID_ARG, "%s: %zu datastores are called %.200s, in different datacenters",
+        return err_set(err, VIX_E_INVALID_ARG,
+                       "%s: %zu datastores are called %.200s, in different datacenters: a virtual machine on the one "
+                       "that is meant has to be named (vmxSpec)",
                        vim_peer(s), n->count, name);
     }
     if (p->found == 0) {
         return err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: no datacenter has the datastore %.200s", vim_peer(s), name);
     }
     return VIX_OK;
+}
+
+static bool is_among(const struct xml_node *list, const char *moref)
+{
+    for (const struct xml_node *d = list != NULL ? list->children : NULL; d != NULL; d = d->next) {
+        if (strcmp(d->text, moref) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of several datastores, keeps the one that the machine of the session is on; all if it is on none. A name is there
+ * once in a datacenter, and a machine is in one datacenter. */
+static VixError keep_machines_own(struct vim_session *s, struct names *n, struct err *err)
+{
+    static const char *const path[] = {"datastore"};
+    CLEANUP_FREE char *vm = NULL;
+    const struct xml_node *object = NULL;
+    struct vim_reply reply;
+    VixError code = vim_find_vm(s, s->vmx_spec, &vm, err);
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    code = vim_properties(s, "VirtualMachine", vm, path, 1, &reply, &object, err);
+    for (size_t i = 0; code == VIX_OK && i < n->count; i++) {
+        if (is_among(vim_property(object, path[0]), n->morefs[i])) {
+            char *own = n->morefs[i];
+            n->morefs[i] = n->morefs[0];
+            n->morefs[0] = own;
+            for (; n->count > 1; n->count--) {
+                free(n->morefs[n->count - 1]);
+            }
+        }
+    }
+    vim_reply_free(&reply);
+    return code;
 }
 
 VixError vim_datastore_place(struct vim_session *s, const char *name, char **ret_datastore, char **ret_datacenter,
@@ -176,8 +216,11 @@ VixError vim_datastore_place(struct vim_session *s, const char *name, char **ret
     if (code != VIX_OK) {
         return code;
     }
+    if (n.count > 1 && s->vmx_spec != NULL) {
+        code = keep_machines_own(s, &n, err);
+    }
     struct place p = {.datastores = &n};
-    if (ret_datacenter != NULL || n.count > 1) {
+    if (code == VIX_OK && (ret_datacenter != NULL || n.count > 1)) {
         code = find_place(s, name, &n, &p, err);
     }
     if (code == VIX_OK) {

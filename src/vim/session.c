@@ -273,7 +273,8 @@ static VixError make_session(const struct vim_login *how, struct vim_session *s,
     }
     s->call_timeout_ms = http.call_timeout_ms;
     bool by_password = how->cookie == NULL;
-    if (!vim_copy_text(how->host, &s->host, err) || (by_password && !vim_copy_text(how->user, &s->user, err)) ||
+    if (!vim_copy_text(how->host, &s->host, err) || !vim_copy_text(how->vmx_spec, &s->vmx_spec, err) ||
+        (by_password && !vim_copy_text(how->user, &s->user, err)) ||
         (by_password && !vim_copy_text(how->password, &s->password, err))) {
         return VIX_E_OUT_OF_MEMORY;
     }
@@ -361,6 +362,7 @@ void vim_logout(struct vim_session *s)
     free_secret(s->password);
     free(s->user);
     free(s->host);
+    free(s->vmx_spec);
     free(s->nfc_service);
     free(s->about.full_name);
     free(s->about.api_type);

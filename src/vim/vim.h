@@ -24,6 +24,8 @@ struct vim_login {
     bool insecure;          /* only where the configuration says so */
     unsigned connect_timeout_ms;
     unsigned call_timeout_ms;
+    const char *vmx_spec; /* the machine that the session is for, as in vim_find_vm: among datastores of one name, its
+                           * own is meant; NULL: none */
 };
 
 /** What the server says of itself. */
@@ -136,7 +138,8 @@ VixError vim_move_disk(struct vim_session *s, const char *from, const char *to, 
 VixError vim_extend_disk(struct vim_session *s, const char *path, uint64_t capacity, struct err *err);
 VixError vim_make_folder(struct vim_session *s, const char *path, struct err *err); /* with those above it */
 
-/** A datastore by its name: the bare reference. VIX_E_OBJECT_NOT_FOUND. */
+/** A datastore by its name: the bare reference. VIX_E_OBJECT_NOT_FOUND; VIX_E_INVALID_ARG if several datacenters have
+ * one, and the machine of the session does not tell which is meant. */
 VixError vim_find_datastore(struct vim_session *s, const char *name, char **ret_moref, struct err *err);
 
 /** Where a datastore is. */

@@ -32,6 +32,7 @@ struct vim_session {
     /* from here on fixed after login */
     char *user, *password; /* NULL: somebody else's session */
     char *host;
+    char *vmx_spec; /* of the machine that it is for; NULL */
     unsigned call_timeout_ms;
     bool is_vcenter;
     struct vim_about about;

@@ -213,6 +213,38 @@ def inventories_in_pages(place):
     there.make_inventory()
 
 
+def datastores_of_one_name(place):
+    """The one that the machine is on is meant."""
+    there = place.host
+    new = "[store] vm1/new.vmdk"
+    first = dict(there.objects)
+    there.objects.clear()
+    there.objects["Datacenter", "datacenter-9"] = {
+        "name": host_disks.string("DC1"), "datastore": host_disks.list_of("Datastore", "datastore-7")}
+    there.objects["Datastore", "datastore-7"] = dict(first["Datastore", "datastore-1"])
+    there.objects.update(first)
+    with Driven(place) as client:
+        for vm in ("moref=" + there.vm, "[store] vm1/vm1.vmx"):
+            client.connect(vm=vm)
+            client.want(OK, "create", new, 2048, 7)
+            client.want(OK, "open", new, 0)  # by a ticket for the datastore
+            client.want(OK, "close")
+            client.want(OK, "grow", new, 4096)
+            client.want(OK, "unlink", new)
+            client.want(OK, "disconnect")
+        client.connect(vm="-")
+        client.refused(INVALID_ARG, "create", new, 2048, 7, sentence="2 datastores are called store.*vmxSpec")
+        client.want(OK, "disconnect")
+        client.connect(vm="moref=vm-99")
+        client.refused(VM_NOT_FOUND, "create", new, 2048, 7)
+        client.want(OK, "disconnect")
+        there.objects["VirtualMachine", there.vm]["datastore"] = host_disks.list_of("Datastore", "datastore-8")
+        client.connect()
+        client.refused(INVALID_ARG, "create", new, 2048, 7, sentence="2 datastores are called store")
+        client.want(OK, "disconnect")
+    there.make_inventory()
+
+
 def tickets(place):
     there = place.host
     calls = lambda: [entry[1] for entry in there.transcript if entry[0] == "soap"]
@@ -298,6 +330,7 @@ TESTS = [("names of servers", what_servers_are_called), ("servers that do not an
          ("PrepareForAccess, EndAccess, Cleanup", access), ("no secret stays in memory or in the log", secrets),
          ("disks that belong to no machine", disks_of_nobody), ("many connections", many_at_once),
          ("names of machines", names_of_machines), ("inventories in pages", inventories_in_pages),
+         ("datastores of one name", datastores_of_one_name),
          ("tickets", tickets)]
 
 

@@ -671,6 +671,8 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return self.ticket("rw-disk", call)
 
     def call_NfcFileManagement(self, call):
+        if child_text(call, "ds") != "datastore-1":
+            raise Fault("ManagedObjectNotFound", "no such datastore", reference("obj", "Datastore", "?"))
         return self.ticket("rw-store", call)
 
     def call_NfcGetServerNfcLibVersion(self, call):

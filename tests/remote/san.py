@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import host_disks
 import tap
 from driving import *
 from vmfs_image import FS_UUID_TEXT, Volume, bytes_of, put_bytes
@@ -724,6 +725,21 @@ def refusals(place):
     passed_over(lab, NOT_SUPPORTED, why="no device that could be a LUN")
 
 
+def name_of_two_datastores(place):
+    """The one that the machine is on is read."""
+    lab = Lab(place)
+    there = place.host.objects
+    ordinary = dict(there)
+    there.clear()
+    there["Datacenter", "datacenter-9"] = {"name": host_disks.string("DC1"),
+                                           "datastore": host_disks.list_of("Datastore", "datastore-7")}
+    there["Datastore", "datastore-7"] = dict(ordinary["Datastore", "datastore-1"], info='<val xsi:type="NasDatastoreInfo"/>')
+    there.update(ordinary)
+    want(opened(lab, transports="san"), "san")
+    there["VirtualMachine", place.host.vm]["datastore"] = host_disks.list_of("Datastore", "datastore-8")
+    passed_over(lab, INVALID_ARG, why="2 datastores are called store")
+
+
 def encrypted(place):
     """On the LUN there is what only the host can read."""
     lab = Lab(place, fill=lambda v: (v.resident("vm1/disk.vmdk", descriptor("disk-flat.vmdk", hint='encryptionKeys="x"')),
@@ -853,7 +869,8 @@ TESTS = [("holes, blocks to be zeroed, and what is allocated", holes), ("blocks 
          ("devices that may not be opened", rights), ("requests at once", at_once), ("paths that fail", paths_fail),
          ("paths that are none any more", paths_are_others), ("paths that fail for writes", paths_fail_for_writes),
          ("descriptors that change", changing), ("tables that cannot be read", unreadable),
-         ("what is not by SAN", refusals), ("an encrypted disk", encrypted), ("in a virtual machine", in_a_machine),
+         ("what is not by SAN", refusals), ("a name of two datastores", name_of_two_datastores),
+         ("an encrypted disk", encrypted), ("in a virtual machine", in_a_machine),
          ("damaged volumes", damage), ("writes that are refused", writes_refused)]
 
 
