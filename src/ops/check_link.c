@@ -162,7 +162,8 @@ static VixError repair_text(struct link_check *k, struct err *err)
     if (k->text[len - 1] != '\n') {
         k->text[len++] = '\n'; /* there is room for it: read_text took one byte more */
     }
-    VixError code = link_files_write_text(k->c->fs, k->link->real_path, k->text, len, k->store->mode, true, err);
+    const char *path = k->link->real_path;
+    VixError code = link_files_write_text(k->c->fs, path, k->text, len, path, k->store->mode, true, err);
     return code == VIX_OK ? k->c->fs->ops->sync_folder(k->c->fs, k->link->real_path, err) : code;
 }
 

@@ -276,8 +276,8 @@ char *link_files_temp_name(const char *path, struct err *err)
     return alloc_printf(err, "%.*s.part-%08" PRIx32 "%s", (int)len, path, random_cid(), vmdk ? VMDK_SUFFIX : "");
 }
 
-VixError link_files_write_text(struct store_fs *fs, const char *path, const char *text, size_t len, uint32_t mode,
-                               bool replace, struct err *err)
+VixError link_files_write_text(struct store_fs *fs, const char *path, const char *text, size_t len, const char *like,
+                               uint32_t mode, bool replace, struct err *err)
 {
     CLEANUP_FREE char *temp = link_files_temp_name(path, err);
     struct store *s;
@@ -289,6 +289,7 @@ VixError link_files_write_text(struct store_fs *fs, const char *path, const char
     if (code != VIX_OK) {
         return code;
     }
+    fs->ops->take_rights(fs, temp, like);
     code = store_write(s, text, len, 0, err);
     if (code == VIX_OK) {
         code = s->ops->flush(s, err);

@@ -52,10 +52,11 @@ VixError link_files_remove_extents(struct store_fs *fs, const struct link_files 
 VixError link_files_move(struct store_fs *fs, struct link_files *lf, const char *new_path, bool replace,
                          struct err *err);
 
-/** Puts text into a file that takes the place of path, all or nothing; the folder is not synced yet. @replace: over an
- * existing one; else VIX_E_FILE_ALREADY_EXISTS. */
-VixError link_files_write_text(struct store_fs *fs, const char *path, const char *text, size_t len, uint32_t mode,
-                               bool replace, struct err *err);
+/** Puts text into a file that takes the place of path, all or nothing; the folder is not synced yet. @like: the file
+ * whose owner and rights it gets, @mode its permission bits. @replace: over an existing one; else
+ * VIX_E_FILE_ALREADY_EXISTS. */
+VixError link_files_write_text(struct store_fs *fs, const char *path, const char *text, size_t len, const char *like,
+                               uint32_t mode, bool replace, struct err *err);
 
 /** path with a tail that no other file has ("x.part-1a2b3c4d"), .vmdk kept at the end; freed by the caller. */
 char *link_files_temp_name(const char *path, struct err *err);

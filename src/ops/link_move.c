@@ -271,7 +271,7 @@ static VixError switch_descriptors(struct move_plan *p, struct err *err)
     VixError code = descriptor_format(p->lf->desc, &text, &len, err);
 
     if (code == VIX_OK) {
-        code = link_files_write_text(fs, p->new_path, text, len, p->lf->mode, p->replace, err);
+        code = link_files_write_text(fs, p->new_path, text, len, p->lf->path, p->lf->mode, p->replace, err);
     }
     if (code != VIX_OK) {
         return code;

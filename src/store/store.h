@@ -87,6 +87,9 @@ struct store_fs_ops {
      * one. mode: permission bits before the umask. */
     VixError (*create)(struct store_fs *fs, const char *path, uint32_t flags, uint32_t mode, struct store **ret_store,
                        struct err *err);
+    /** Gives a file that this process has just made the owner, group and permission bits of another, as far as the
+     * process may: a file that takes the place of an old one is not to lock out those who could use that. */
+    void (*take_rights)(struct store_fs *fs, const char *path, const char *from);
     /** Puts old in the place of new (replacing it: rename(2)). */
     VixError (*rename)(struct store_fs *fs, const char *old_path, const char *new_path, struct err *err);
     /** As rename, but VIX_E_FILE_ALREADY_EXISTS if new exists. */

@@ -522,9 +522,16 @@ static bool fault_exists(struct store_fs *fs, const char *path)
     return f->inner->ops->exists(f->inner, path);
 }
 
+static void fault_take_rights(struct store_fs *fs, const char *path, const char *from)
+{
+    struct fault_fs *f = fault_of(fs);
+    f->inner->ops->take_rights(f->inner, path, from);
+}
+
 static const struct store_fs_ops fault_fs_ops = {
     .open = fault_open,
     .create = fault_create,
+    .take_rights = fault_take_rights,
     .rename = fault_rename,
     .rename_new = fault_rename_new,
     .link = fault_link,

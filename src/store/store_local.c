@@ -419,9 +419,32 @@ static VixError local_check_place(struct store_fs *fs, const char *real_path, ui
     return code;
 }
 
+static void local_take_rights(struct store_fs *fs, const char *path, const char *from)
+{
+    CLEANUP(file_place_done) struct file_place at = FILE_PLACE_NONE;
+    CLEANUP(file_place_done) struct file_place of = FILE_PLACE_NONE;
+    struct stat old, st;
+
+    if (find_place(fs, path, &at, NULL) != VIX_OK || find_place(fs, from, &of, NULL) != VIX_OK ||
+        fstatat(of.folder, of.name, &old, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(old.st_mode)) {
+        return;
+    }
+    CLEANUP_CLOSE int fd = open_again(&at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
+    /* what is no longer the file that was made is left alone */
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid()) {
+        return;
+    }
+    bool same = old.st_uid == st.st_uid && old.st_gid == st.st_gid;
+    if (!same && fchown(fd, old.st_uid, old.st_gid) != 0 && fchown(fd, (uid_t)-1, old.st_gid) != 0) {
+        return; /* the bits of a group are not for another one */
+    }
+    (void)fchmod(fd, old.st_mode & 0777);
+}
+
 const struct store_fs_ops store_local_ops = {
     .open = local_open,
     .create = local_create,
+    .take_rights = local_take_rights,
     .rename = local_rename,
     .rename_new = local_rename_new,
     .link = local_link,

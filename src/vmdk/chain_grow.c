@@ -194,9 +194,9 @@ static VixError make_new_extents(struct growing *g, struct err *err)
     for (size_t i = g->l->desc->extent_count; code == VIX_OK && i < g->changed->extent_count; i++) {
         struct store *s = NULL;
         CLEANUP_FREE char *path = layout_extent_name(g->l->real_path, g->layout, i, err);
-        code = path == NULL
-                   ? VIX_E_OUT_OF_MEMORY
-                   : link_create_temp(g->l, path, g->l->extents[0].store->mode, &g->made[g->made_count], &s, err);
+        code = path == NULL ? VIX_E_OUT_OF_MEMORY
+                            : link_create_temp(g->l, path, g->l->extents[0].real_path, g->l->extents[0].store->mode,
+                                               &g->made[g->made_count], &s, err);
         if (code != VIX_OK) {
             return code;
         }

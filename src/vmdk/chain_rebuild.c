@@ -165,8 +165,8 @@ VixError rebuild_file(const struct rebuild *r, char **ret_path, struct store **r
     struct store *store = NULL;
     char *path = NULL;
 
-    VixError code =
-        link_create_temp(l, rebuild_target(r->c, r->index), l->extents[r->index].store->mode, &path, &store, err);
+    const char *old = rebuild_target(r->c, r->index);
+    VixError code = link_create_temp(l, old, old, l->extents[r->index].store->mode, &path, &store, err);
     if (code != VIX_OK) {
         return code;
     }

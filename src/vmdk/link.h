@@ -41,9 +41,9 @@ VixError link_set_ddb(struct link *l, const char *key, const char *value, struct
  * freed. */
 VixError link_replace_descriptor_locked(struct link *l, struct descriptor *changed, struct err *err);
 
-/** A new, empty file beside another of the link, locked as the link is: what becomes that file by a rename. *ret_path
- * freed by the caller. */
-VixError link_create_temp(const struct link *l, const char *beside, uint32_t mode, char **ret_path,
+/** A new, empty file beside another of the link, locked as the link is: what becomes that file by a rename.
+ * @like: the file whose owner and rights it gets, @mode its permission bits. *ret_path freed by the caller. */
+VixError link_create_temp(const struct link *l, const char *beside, const char *like, uint32_t mode, char **ret_path,
                           struct store **ret_store, struct err *err);
 
 /** A copy of the link's descriptor, to be changed. Caller holds meta_lock. */

@@ -36,7 +36,7 @@ static VixError save_embedded(struct link *l, const char *text, size_t len, stru
     return code;
 }
 
-VixError link_create_temp(const struct link *l, const char *beside, uint32_t mode, char **ret_path,
+VixError link_create_temp(const struct link *l, const char *beside, const char *like, uint32_t mode, char **ret_path,
                           struct store **ret_store, struct err *err)
 {
     uint32_t flags = ((l->flags & CHAIN_NO_LOCK) != 0 ? 0 : STORE_LOCK) |
@@ -54,6 +54,7 @@ VixError link_create_temp(const struct link *l, const char *beside, uint32_t mod
         VixError code = many ? store_idle_create(l->fs, path, flags, mode, ret_store, err)
                              : l->fs->ops->create(l->fs, path, flags, mode, ret_store, err);
         if (code == VIX_OK) {
+            l->fs->ops->take_rights(l->fs, path, like);
             *ret_path = TAKE_PTR(path);
             return VIX_OK;
         }
@@ -91,7 +92,7 @@ static VixError save_separate(struct link *l, const char *text, size_t len, stru
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    VixError code = link_create_temp(l, l->real_path, l->store->mode, &made, &temp, err);
+    VixError code = link_create_temp(l, l->real_path, l->real_path, l->store->mode, &made, &temp, err);
     if (code != VIX_OK) {
         return code;
     }

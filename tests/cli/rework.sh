@@ -104,6 +104,38 @@ try "its zeros still hide the parent" "$VIXDISK" compare -F raw above.vmdk want.
 try "qemu-img agrees" qemu-img compare -f vmdk -F raw above.vmdk want.raw
 try "check finds nothing" "$VIXDISK" check above.vmdk
 
+# ---- the owner's
+
+# Whoever changes a disk, root too, leaves it to those who could use it. Only root can try the owner.
+belongs() { # prefix: of each file owner, group and bits are those of nobody's
+    local file
+    for file in "$1"*.vmdk; do
+        [ "$(stat -c %u:%g:%a "$file")" = 65534:65534:660 ] || { stat -c '%n %u:%g:%a' "$file" && return 1; }
+    done
+}
+try_as_owned() { # name command...: on own.vmdk and its extents
+    if [ "$(id -u)" = 0 ]; then
+        chown 65534:65534 own*.vmdk
+    fi
+    chmod 660 own*.vmdk
+    try "$1" "${@:2}"
+    if [ "$(id -u)" = 0 ]; then
+        try "$1: the files are still their owner's" belongs own
+    else
+        try "$1: the files have their rights" test -z "$(find . -name 'own*.vmdk' ! -perm 660)"
+    fi
+}
+for type in monolithicSparse monolithicFlat twoGbMaxExtentSparse; do
+    (umask 022 && "$VIXDISK" convert -q -f raw -t $type model own.vmdk) || exit 1
+    umask 077
+    try_as_owned "$type: meta" "$VIXDISK" meta own.vmdk comment "a longer one than there was"
+    try_as_owned "$type: grow" "$VIXDISK" grow -s 18M own.vmdk
+    try_as_owned "$type: defrag" "$VIXDISK" defrag own.vmdk
+    try_as_owned "$type: rename" "$VIXDISK" rename own.vmdk owner.vmdk
+    umask 022
+    "$VIXDISK" rm owner.vmdk || exit 1
+done
+
 # ---- commit
 
 truncate -s 17M model
