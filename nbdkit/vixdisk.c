@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vixdisk.c - nbdkit-vixdisk-plugin: serves a disk, local or on a server, to clients of NBD. Parameters have the names
  * that nbdkit's plugin for VMware's kit gives them. All connections share one open disk, which the first opens and the
- * last closes, so what one of them flushes is flushed for all, and a writer does not lock out its own clients. Requests
- * run on any number of threads. Knows the public interface and nbdkit's. */
+ * last closes, so what one of them flushes is flushed for all, and a writer does not lock out its own clients. One that
+ * is written and loses its host is opened anew for whoever comes next. Requests run on any number of threads. Knows the
+ * public interface and nbdkit's. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -301,17 +303,29 @@ static void vixdisk_dump_plugin(void)
 
 /* ---- the disk ---- */
 
-/** The one open disk. */
-static struct shared {
-    pthread_mutex_t lock; /* for opening and closing */
-    unsigned users;       /* connections of NBD; 0: not open */
+/** An open disk. */
+struct shared {
+    unsigned users; /* connections of NBD; guarded by the lock */
     bool read_only;
+    atomic_bool lost; /* its host is, and the library does not open it again, as it is written */
     VixDiskLibConnection connection;
     VixDiskLibHandle disk;
     int64_t bytes;
-} shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
+};
 
-static VixError connect_server(bool read_only)
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for opening and closing */
+static struct shared *current; /* what the next connection of NBD shares; NULL: it opens the disk */
+
+/** result, for a call on an open disk. */
+static int disk_result(struct shared *s, const char *doing, VixError code)
+{
+    if (code == VIX_E_HOST_TCP_CONN_LOST && !s->read_only) {
+        atomic_store(&s->lost, true);
+    }
+    return result(doing, code);
+}
+
+static VixError connect_server(struct shared *s)
 {
     VixDiskLibConnectParams *params = VixDiskLib_AllocateConnectParams();
     if (params == NULL) {
@@ -331,79 +345,94 @@ static VixError connect_server(bool read_only)
         params->creds.uid.userName = user;
         params->creds.uid.password = password;
     }
-    VixError code = VixDiskLib_ConnectEx(params, read_only, snapshot, transports, &shared.connection);
+    VixError code = VixDiskLib_ConnectEx(params, s->read_only, snapshot, transports, &s->connection);
     VixDiskLib_FreeConnectParams(params);
     return code;
 }
 
-static VixError take_size(void)
+static VixError take_size(struct shared *s)
 {
     VixDiskLibInfo *info = NULL;
-    VixError code = VixDiskLib_GetInfo(shared.disk, &info);
+    VixError code = VixDiskLib_GetInfo(s->disk, &info);
     if (code == VIX_OK) {
-        shared.bytes = (int64_t)(info->capacity * SECTOR_BYTES);
+        s->bytes = (int64_t)(info->capacity * SECTOR_BYTES);
         VixDiskLib_FreeInfo(info);
     }
     return code;
 }
 
-static int close_shared(void)
+/** The handles stay in s: requests that still come get the error of a closed handle. */
+static void close_disk(const struct shared *s)
 {
-    int status = 0;
-    if (shared.disk != NULL) {
-        status = result(file, VixDiskLib_Close(shared.disk));
+    if (s->disk != NULL) {
+        result(file, VixDiskLib_Close(s->disk));
     }
-    if (shared.connection != NULL) {
-        VixDiskLib_Disconnect(shared.connection);
+    if (s->connection != NULL) {
+        VixDiskLib_Disconnect(s->connection);
     }
-    shared.disk = NULL;
-    shared.connection = NULL;
-    return status;
 }
 
-static int open_shared(bool read_only)
+/** NULL: it has been reported why not. */
+static struct shared *open_disk(bool read_only)
 {
+    struct shared *s = calloc(1, sizeof *s);
     uint32 flags = open_flags | (read_only ? (uint32)VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0);
+    if (s == NULL) {
+        nbdkit_error("malloc: %m");
+        return NULL;
+    }
+    s->read_only = read_only;
     int status = result(server != NULL ? server : "connecting",
-                        server != NULL ? connect_server(read_only) : VixDiskLib_Connect(NULL, &shared.connection));
+                        server != NULL ? connect_server(s) : VixDiskLib_Connect(NULL, &s->connection));
     if (status == 0) {
-        status = result(file, VixDiskLib_Open(shared.connection, file, flags, &shared.disk));
+        status = result(file, VixDiskLib_Open(s->connection, file, flags, &s->disk));
     }
     if (status == 0) {
-        status = result(file, take_size());
+        status = result(file, take_size(s));
     }
     if (status != 0) {
-        close_shared();
+        close_disk(s);
+        free(s);
+        return NULL;
     }
-    shared.read_only = read_only;
-    return status;
+    return s;
 }
 
 static void *vixdisk_open(int readonly)
 {
-    int status = 0;
-    pthread_mutex_lock(&shared.lock);
-    if (shared.users == 0) {
-        status = open_shared(readonly);
-    } else if (shared.read_only && !readonly) {
+    struct shared *s = NULL;
+    pthread_mutex_lock(&lock);
+    if (current != NULL && atomic_load(&current->lost)) {
+        close_disk(current); /* its host may still have it locked; its users keep the rest */
+        current = NULL;
+    }
+    if (current == NULL) {
+        current = open_disk(readonly);
+    }
+    if (current != NULL && current->read_only && !readonly) {
         nbdkit_error("%s: another connection has it open for reading only", file);
         nbdkit_set_error(EBUSY);
-        status = -1;
+    } else if (current != NULL) {
+        s = current;
+        s->users++;
     }
-    shared.users += status == 0;
-    pthread_mutex_unlock(&shared.lock);
-    return status == 0 ? &shared : NULL;
+    pthread_mutex_unlock(&lock);
+    return s;
 }
 
 static void vixdisk_close(void *handle)
 {
     struct shared *s = handle;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&lock);
     s->users--;
     if (s->users == 0) {
-        close_shared();
+        if (s == current) {
+            close_disk(s);
+            current = NULL;
+        }
+        free(s);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&lock);
 }
 
 static int64_t vixdisk_get_size(void *handle)
@@ -453,7 +482,7 @@ static bool need_whole_sectors(const char *what, uint32_t count, uint64_t offset
 }
 
 /** Reads any bytes, by way of the sectors that they lie in: filters look at pieces of tables. */
-static int read_part(const struct shared *s, void *buf, uint32_t count, uint64_t offset)
+static int read_part(struct shared *s, void *buf, uint32_t count, uint64_t offset)
 {
     uint64_t first = offset / SECTOR_BYTES;
     uint64_t nsectors = (offset + count + SECTOR_BYTES - 1) / SECTOR_BYTES - first;
@@ -462,7 +491,7 @@ static int read_part(const struct shared *s, void *buf, uint32_t count, uint64_t
         nbdkit_error("malloc: %m");
         return -1;
     }
-    int status = result("read", VixDiskLib_Read(s->disk, first, nsectors, sectors));
+    int status = disk_result(s, "read", VixDiskLib_Read(s->disk, first, nsectors, sectors));
     if (status == 0) {
         memcpy(buf, sectors + offset % SECTOR_BYTES, count);
     }
@@ -472,29 +501,29 @@ static int read_part(const struct shared *s, void *buf, uint32_t count, uint64_t
 
 static int vixdisk_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     (void)flags;
     if (!is_whole_sectors(count, offset)) {
         return read_part(s, buf, count, offset);
     }
-    return result("read", VixDiskLib_Read(s->disk, offset / SECTOR_BYTES, count / SECTOR_BYTES, buf));
+    return disk_result(s, "read", VixDiskLib_Read(s->disk, offset / SECTOR_BYTES, count / SECTOR_BYTES, buf));
 }
 
 static int vixdisk_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     (void)flags; /* FUA is a flush that nbdkit asks for afterwards */
     if (!need_whole_sectors("a write", count, offset)) {
         return -1;
     }
-    return result("write", VixDiskLib_Write(s->disk, offset / SECTOR_BYTES, count / SECTOR_BYTES, buf));
+    return disk_result(s, "write", VixDiskLib_Write(s->disk, offset / SECTOR_BYTES, count / SECTOR_BYTES, buf));
 }
 
 static int vixdisk_flush(void *handle, uint32_t flags)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     (void)flags;
-    return result("flush", VixDiskLib_Flush(s->disk));
+    return disk_result(s, "flush", VixDiskLib_Flush(s->disk));
 }
 
 /* ---- what is there ---- */
@@ -524,7 +553,7 @@ static VixError zero_fast(const struct shared *s, uint64_t sector, uint64_t nsec
 /** Leaves holes where they are wanted; where they are not, nbdkit writes. */
 static int vixdisk_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     uint64_t sector = offset / SECTOR_BYTES;
     uint64_t nsectors = count / SECTOR_BYTES;
     VixError code = VIX_OK;
@@ -543,7 +572,7 @@ static int vixdisk_zero(void *handle, uint32_t count, uint64_t offset, uint32_t 
     if (code == VIX_OK) {
         code = VixDiskLibExt_WriteZeros(s->disk, sector, nsectors);
     }
-    return result("write of zeros", code);
+    return disk_result(s, "write of zeros", code);
 }
 
 static int vixdisk_can_fast_zero(void *handle)
@@ -561,12 +590,12 @@ static int vixdisk_can_trim(void *handle)
 /** A hint: the whole sectors of the range, and nothing where the file system makes no holes. */
 static int vixdisk_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     uint64_t first = (offset + SECTOR_BYTES - 1) / SECTOR_BYTES;
     uint64_t end = (offset + count) / SECTOR_BYTES;
     VixError code = first < end ? VixDiskLibExt_Discard(s->disk, first, end - first) : VIX_OK;
     (void)flags; /* FUA is a flush that nbdkit asks for afterwards */
-    return result("trim", code == VIX_E_NOT_SUPPORTED ? VIX_OK : code);
+    return disk_result(s, "trim", code == VIX_E_NOT_SUPPORTED ? VIX_OK : code);
 }
 
 struct extent_list {
@@ -593,12 +622,12 @@ static Bool add_run(void *data, const VixDiskLibExt_Run *run)
 static int vixdisk_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                            struct nbdkit_extents *extents)
 {
-    const struct shared *s = handle;
+    struct shared *s = handle;
     struct extent_list list = {.extents = extents, .only_first = (flags & NBDKIT_FLAG_REQ_ONE) != 0};
     uint64_t first = offset / SECTOR_BYTES;
     uint64_t end = (offset + count + SECTOR_BYTES - 1) / SECTOR_BYTES;
     VixError code = VixDiskLibExt_Map(s->disk, first, end - first, add_run, &list);
-    return code != VIX_OK ? failed("extents", code) : list.status;
+    return code != VIX_OK ? disk_result(s, "extents", code) : list.status;
 }
 
 static struct nbdkit_plugin plugin = {

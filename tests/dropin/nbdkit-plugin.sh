@@ -471,3 +471,40 @@ no_secret() {
         grep -q "debug: .*Opened '" verbose.txt && ! grep -F "$password" verbose.txt daemon.log
 }
 try "a server: --verbose has the library's messages and no password" no_secret
+# The host ends and comes back while two clients have the disk open for writing: each goes on.
+# The last test, as it ends the host.
+writers_get_it_back() {
+    rm -f "$store"/two*
+    "$VIXDISK" create -q -s 16M -t monolithicSparse "$store/two.vmdk" || return
+    sed -E "s/^port *=.*/port = $port/; s/^nfc-port *=.*/nfc-port = $nfc_port/" host/vixdiskd.conf >host/again.conf
+    begin --filter=retry retry-delay=1 retry-exponential=no server=127.0.0.1 port="$port" nfchostport="$nfc_port" \
+        user=vixdisk password=+host/password thumbprint="$thumbprint" 'vm=[datastore1] vm1/vm1.vmx' transports=nbdssl \
+        'file=[datastore1] vm1/two.vmdk' || return
+    /usr/bin/python3 - "$(uri)" "$daemon" "$daemon_pid" <<'PYTHON' 9>again.log || { cat server.log again.log; return 1; }
+import nbd, os, signal, subprocess, sys, time
+clients = [nbd.NBD(), nbd.NBD()]
+for c in clients:
+    c.connect_uri(sys.argv[1])
+    c.pwrite(b"1" * 65536, 0)
+os.kill(int(sys.argv[3]), signal.SIGTERM)
+while os.path.exists("/proc/" + sys.argv[3]) and open(f"/proc/{sys.argv[3]}/stat").read().split()[2] != "Z":
+    time.sleep(0.02)
+host = subprocess.Popen([sys.argv[2], "--config", "host/again.conf"], stderr=9)
+try:
+    for n, c in enumerate(clients):
+        c.pwrite(bytes([0x41 + n]) * 65536, (n + 1) << 20)
+    clients[0].flush()
+    assert clients[0].pread(65536, 2 << 20) == b"B" * 65536
+    for c in clients:
+        c.shutdown()
+finally:
+    time.sleep(0.2)
+    host.terminate()
+    host.wait()
+PYTHON
+    stop TERM
+    qemu-io -r -f vmdk -c 'read -P 0x31 0 64k' -c 'read -P 0x41 1M 64k' -c 'read -P 0x42 2M 64k' "$store/two.vmdk" >read.log
+    cat read.log
+    ! grep failed read.log
+}
+try "a server: writers that lose it have the disk again, with --filter=retry" writers_get_it_back
