@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vixDiskLib.h - the VixDiskLib interface of vixdisk.
  *
- * Source and binary compatible with the interface of VMware's Virtual Disk Development Kit, 5.x to 8.x.
+ * Source and binary compatible with the interface of VMware's Virtual Disk Development Kit, 5.x to 9.x.
  * All sector counts and offsets are in units of VIXDISKLIB_SECTOR_SIZE (512) bytes, whatever the logical sector size of
  * the disk. Every function may be called from any thread; reads on one handle run in parallel. Optional pointers may be
  * NULL. A function that fails leaves its output arguments untouched unless its comment says otherwise. */
@@ -535,7 +535,7 @@ VixError VixDiskLib_Init(uint32 majorVersion, uint32 minorVersion, VixDiskLibGen
 
 /** Starts the library; the first call, once per process, repeatable after a failure. While it is started, another call
  * sets the callbacks and the version anew; one VixDiskLib_Exit ends it.
- * @majorVersion @minorVersion the interface that the program was written for: up to 8.x; newer is VIX_E_NOT_SUPPORTED.
+ * @majorVersion @minorVersion the interface that the program was written for: up to 9.x; newer is VIX_E_NOT_SUPPORTED.
  * @log @warn @panic take messages (news; failures; never used by this library); NULL is silent.
  * @libDir the install root, or NULL. @configFile lines of name=value, or NULL; a named file that cannot be read is an
  * error, a line that is not understood is skipped and logged.

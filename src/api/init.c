@@ -10,7 +10,7 @@
 #include "base/config.h"
 #include "base/log.h"
 
-#define NEWEST_MAJOR 8u
+#define NEWEST_MAJOR 9u
 
 /* What programs look for in the log to learn the version of "VDDK": a compatibility token, as the "Mozilla" of web
  * browsers is, read by KubeVirt's importer among others. The line must begin like this; our own name follows in a

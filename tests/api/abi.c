@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* abi.c - the binary interface, as assertions that the compiler checks: sizes and offsets of every public struct on
  * 64-bit Linux, values of the constants, and the prototype of every function. Binaries built against the headers of 5.x
- * to 8.x rest on these numbers. Nothing here runs. */
+ * to 9.x rest on these numbers. Nothing here runs. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +30,7 @@ _Static_assert(__builtin_types_compatible_p(VixError, uint64), "VixError is uint
 _Static_assert((uint8)-1 > 0 && (uint64)-1 > 0 && (int8)-1 < 0, "signs");
 VALUE(VIX_ERROR_CODE((VixError)0x1234000000010003), 3);
 
-/* 5.x and 6.0 end at 72, 6.5 at 80, 6.7 to 8.x at 128. */
+/* 5.x and 6.0 end at 72, 6.5 at 80, 6.7 to 9.x at 128. */
 SIZE(VixDiskLibConnectParams, 128);
 AT(VixDiskLibConnectParams, vmxSpec, 0);
 AT(VixDiskLibConnectParams, serverName, 8);

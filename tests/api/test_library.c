@@ -76,10 +76,10 @@ static void what_works_before_init(void **state)
     VixDiskLib_Exit();
 }
 
-static void versions_up_to_eight_are_taken(void **state)
+static void versions_up_to_nine_are_taken(void **state)
 {
     (void)state;
-    for (uint32 major = 1; major <= 8; major++) {
+    for (uint32 major = 1; major <= 9; major++) {
         assert_code(VixDiskLib_Init(major, 0, log_func, warn_func, NULL, NULL), VIX_OK);
         VixDiskLib_Exit();
         assert_code(VixDiskLib_InitEx(major, 99, NULL, NULL, NULL, "/usr/lib/vmware-vix-disklib", NULL), VIX_OK);
@@ -94,9 +94,9 @@ static void a_newer_version_fails_and_init_can_be_repeated(void **state)
 
     (void)state;
     forget_messages();
-    assert_code(VixDiskLib_InitEx(9, 0, log_func, warn_func, NULL, NULL, NULL), VIX_E_NOT_SUPPORTED);
+    assert_code(VixDiskLib_InitEx(10, 0, log_func, warn_func, NULL, NULL, NULL), VIX_E_NOT_SUPPORTED);
     assert_int_equal(warn_count(), 1);
-    assert_true(warn_has("VixDiskLib_InitEx: interface version 9.0"));
+    assert_true(warn_has("VixDiskLib_InitEx: interface version 10.0"));
     assert_true(warn_has("(VIX_E_NOT_SUPPORTED, 6)"));
     assert_code(VixDiskLib_Connect(NULL, &c), VIX_E_DISK_NOINIT);
     assert_code(VixDiskLib_InitEx(UINT32_MAX, 0, NULL, NULL, NULL, NULL, NULL), VIX_E_NOT_SUPPORTED);
@@ -134,7 +134,7 @@ static void init_twice_needs_one_exit(void **state)
     assert_code(VixDiskLib_InitEx(8, 0, log_func, warn_func, NULL, NULL, NULL), VIX_OK);
     assert_code(VixDiskLib_Open(c, "", 0, NULL), VIX_E_INVALID_ARG);
     assert_int_equal(warn_count(), 1);
-    assert_code(VixDiskLib_InitEx(9, 0, NULL, NULL, NULL, NULL, NULL), VIX_E_NOT_SUPPORTED);
+    assert_code(VixDiskLib_InitEx(10, 0, NULL, NULL, NULL, NULL, NULL), VIX_E_NOT_SUPPORTED);
     assert_int_equal(warn_count(), 2);
     assert_code(VixDiskLib_Disconnect(c), VIX_OK);
     VixDiskLib_Exit();
@@ -298,7 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(before_init_every_call_says_so),
         cmocka_unit_test(what_works_before_init),
-        cmocka_unit_test(versions_up_to_eight_are_taken),
+        cmocka_unit_test(versions_up_to_nine_are_taken),
         cmocka_unit_test(a_newer_version_fails_and_init_can_be_repeated),
         cmocka_unit_test(the_version_line_is_what_programs_look_for),
         cmocka_unit_test(init_twice_needs_one_exit),
