@@ -59,6 +59,7 @@ static void use_vm(struct vim_session *s, const char *vm)
     struct vim_vm *hardware = NULL;
     struct vim_ticket *ticket = NULL;
     int32_t key = 0;
+    bool open;
 
     for (unsigned i = 0; i < 2; i++) {
         if (vim_read_vm(s, vm, i > 0 ? "snapshot-1" : NULL, &hardware, NULL) == VIX_OK) {
@@ -72,7 +73,7 @@ static void use_vm(struct vim_session *s, const char *vm)
             vim_ticket_free(ticket);
         }
     }
-    if (vim_attach_disk(s, vm, path, "persistent", 1 << 20, &key, NULL) == VIX_OK) {
+    if (vim_attach_disk(s, vm, path, "persistent", 1 << 20, &key, &open, NULL) == VIX_OK) {
         (void)vim_detach_disk(s, vm, key, path, NULL);
     }
     (void)vim_disable_methods(s, vm, "fuzz", NULL);

@@ -67,11 +67,18 @@ static VixError make_params(struct disk *src, const struct server_copy *copy, st
     return code;
 }
 
-/** What is left of a copy that failed; only the first reason is told to the caller. */
-static void remove_made(const struct server_copy *copy, const char *path)
+/** What is left of a copy that failed with err; of the reasons only that first one is told to the caller. The files of
+ * a disk that may be a machine's are left alone. */
+static void remove_made(const struct server_copy *copy, const char *path, struct err *err)
 {
     struct err why;
 
+    if (remote_is_kept(copy->to->remote, path)) {
+        err_prefix(
+            err,
+            "%s: what was made of it is not removed, because it may be attached to the virtual machine still: ", path);
+        return;
+    }
     err_init(&why);
     if (remote_unlink(copy->to->remote, path, &why) != VIX_OK) {
         log_news("%s: what was made of it could not be removed: %s", path, why.text);
@@ -89,7 +96,7 @@ static VixError fill_new(struct disk *src, const struct server_copy *copy, const
         code = fill_and_close(src, dst, true, copy->threads, progress, err);
     }
     if (code != VIX_OK) {
-        remove_made(copy, path);
+        remove_made(copy, path, err);
     }
     return code;
 }
@@ -118,7 +125,7 @@ static VixError make_beside(const struct server_copy *copy, const struct create_
             "%s: the old disk is left as it is, because the server does not give a new one another name; without "
             "an old one none is needed: ",
             copy->path);
-        remove_made(copy, trial);
+        remove_made(copy, trial, err);
     }
     return code;
 }
@@ -144,10 +151,17 @@ static bool is_plain_refusal(VixError code)
 static VixError take_place(const struct server_copy *copy, const char *part, struct err *err)
 {
     struct remote *r = copy->to->remote;
+
+    if (remote_is_kept(r, part)) {
+        return err_set(err, VIX_E_OBJECT_IS_BUSY,
+                       "%s: is left as it is: the new disk is complete and is %s, but is attached to the virtual "
+                       "machine still",
+                       copy->path, part);
+    }
     VixError code = remote_unlink(r, copy->path, err);
 
     if (code != VIX_OK && is_plain_refusal(code)) {
-        remove_made(copy, part);
+        remove_made(copy, part, err);
         return code;
     }
     if (code != VIX_OK && code != VIX_E_FILE_NOT_FOUND) {

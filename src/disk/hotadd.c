@@ -320,7 +320,8 @@ static VixError bring_in(const struct plan *p, struct hotadd *h, struct store **
     VixError code = scsi_list(&h->view, &before, err);
 
     if (code == VIX_OK) {
-        code = vim_attach_disk(p->r->session, h->proxy, h->path, h->record->mode, p->disk->capacity, &h->key, err);
+        code = vim_attach_disk(p->r->session, h->proxy, h->path, h->record->mode, p->disk->capacity, &h->key, &h->open,
+                               err);
     }
     if (code == VIX_OK) {
         code = hotadd_record_set_key(h->record, h->key, err);
@@ -350,12 +351,17 @@ static VixError look_for_key(struct hotadd *h, struct err *err)
     struct vim_vm *now = NULL;
     VixError code = vim_read_vm(h->r->session, h->proxy, NULL, &now, err);
 
-    if (code == VIX_OK) {
-        const struct vim_disk *d = vim_disk_by_path(now, h->path);
-        h->key = d != NULL && d->disk_mode != NULL && strcmp(d->disk_mode, h->record->mode) == 0 ? d->key : 0;
-        vim_vm_free(now);
+    if (code != VIX_OK) {
+        return code;
     }
-    return code;
+    const struct vim_disk *d = vim_disk_by_path(now, h->path);
+    h->key = d != NULL && d->disk_mode != NULL && strcmp(d->disk_mode, h->record->mode) == 0 ? d->key : 0;
+    vim_vm_free(now);
+    if (h->key == 0 && h->open) {
+        return err_set(err, VIX_E_OBJECT_IS_BUSY, "%s: whether the disk was attached is not known: no answer told it",
+                       vim_peer(h->r->session));
+    }
+    return VIX_OK;
 }
 
 static void hotadd_free(struct hotadd *h)

@@ -69,6 +69,7 @@ struct hotadd {
     char *path;
     struct hotadd_record *record; /* NULL: nothing is attached */
     int32_t key;                  /* of the device at the server; 0: not known */
+    bool open;                    /* whether it is attached is not known, and may be so later only */
     struct hotadd_device device;  /* address "": it has not appeared */
 };
 

@@ -32,6 +32,12 @@ static VixError copy_text(const char *text, char **ret_copy, struct err *err)
 
 static void free_remote(struct remote *r)
 {
+    while (r->kept != NULL) {
+        struct remote_kept *next = r->kept->next;
+        free(r->kept->path);
+        free(r->kept);
+        r->kept = next;
+    }
     (void)pthread_mutex_destroy(&r->lock);
     free(r->ca_file);
     free(r->vmx_spec);
@@ -434,6 +440,31 @@ VixError remote_unlink(struct remote *r, const char *path, struct err *err)
         code = remote_path_check(r, path, err);
     }
     return code == VIX_OK ? vim_delete_disk(r->session, path, err) : code;
+}
+
+void remote_keep(struct remote *r, const char *path)
+{
+    struct remote_kept *kept = alloc_zero(sizeof *kept, NULL);
+    SCOPED_LOCK(&r->lock);
+
+    if (kept == NULL || (kept->path = alloc_text(path, NULL)) == NULL) {
+        free(kept);
+        r->keeps_all = true;
+        return;
+    }
+    kept->next = r->kept;
+    r->kept = kept;
+}
+
+bool remote_is_kept(struct remote *r, const char *path)
+{
+    SCOPED_LOCK(&r->lock);
+    bool found = r->keeps_all;
+
+    for (const struct remote_kept *k = r->kept; k != NULL && !found; k = k->next) {
+        found = strcmp(k->path, path) == 0;
+    }
+    return found;
 }
 
 VixError remote_move(struct remote *r, const char *from, const char *to, struct err *err)

@@ -76,6 +76,9 @@ VixError remote_cleanup(const struct remote_params *params, uint32_t *ret_cleane
  * (monolithic flat: thick; sparse, stream: thin); VIX_E_NOT_SUPPORTED for others, VIX_E_FILE_ALREADY_EXISTS. */
 VixError remote_create(struct remote *r, const char *path, const struct create_params *params, struct err *err);
 VixError remote_unlink(struct remote *r, const char *path, struct err *err);
+/** Whether a new disk that was opened may be attached to the connection's machine still, although it is closed or the
+ * open failed: its files are not to be removed or renamed. */
+bool remote_is_kept(struct remote *r, const char *path);
 /** Gives a disk that is not open another name; VIX_E_FILE_ALREADY_EXISTS if it is taken. */
 VixError remote_move(struct remote *r, const char *from, const char *to, struct err *err);
 VixError remote_grow(struct remote *r, const char *path, uint64_t capacity, struct err *err); /* sectors */

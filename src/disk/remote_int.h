@@ -16,6 +16,12 @@ struct remote_open_disk {
     bool closes; /* its traffic is counted among that of closed disks */
 };
 
+/** A disk that we have made, and that may be attached to the machine still. */
+struct remote_kept {
+    struct remote_kept *next;
+    char *path;
+};
+
 struct remote {
     struct vim_session *session;
     struct remote_config config;
@@ -26,6 +32,8 @@ struct remote {
     pthread_mutex_t lock; /* for what follows */
     char *vm;             /* reference, once it is known */
     struct remote_open_disk *disks;
+    struct remote_kept *kept;
+    bool keeps_all;                 /* for want of memory */
     bool ended;                     /* disconnected; goes with the last disk, which is the parent of a local child */
     uint64_t closed_in, closed_out; /* traffic of closed disks */
 };
@@ -40,6 +48,10 @@ struct remote_request {
 
 /** The machine of a connection. */
 VixError remote_vm(struct remote *r, char **ret_vm, struct err *err);
+
+/** Remembers that a disk which we have made may be attached to the machine, or be attached yet: its files are the
+ * machine's then, and are not removed (remote_is_kept). */
+void remote_keep(struct remote *r, const char *path);
 
 /** Opens by NFC (remote_nfc.c). */
 VixError remote_open_nfc(struct remote *r, const struct remote_request *request, bool ssl, struct disk **ret_disk,

@@ -279,7 +279,44 @@ static void detach(struct way *w)
     err_init(&err);
     if (vim_detach_disk(w->r->session, w->vm, w->key, w->path, &err) != VIX_OK) {
         log_news("%s: the disk stays attached to %s: %s", w->path, w->vm, err.text);
+        remote_keep(w->r, w->path);
     }
+}
+
+/** After an attach that failed: it may have been done all the same. @open: and may be done yet. */
+static void detach_failed(struct way *w, bool open)
+{
+    struct vim_vm *now = NULL;
+    struct err err;
+
+    err_init(&err);
+    if (vim_read_vm(w->r->session, w->vm, NULL, &now, &err) != VIX_OK) {
+        log_news("%s: whether the disk is attached to %s is not known: %s", w->path, w->vm, err.text);
+        remote_keep(w->r, w->path);
+        return;
+    }
+    const struct vim_disk *d = vim_disk_by_path(now, w->path);
+    if (d != NULL) {
+        w->attached = true;
+        w->key = d->key;
+        detach(w);
+    } else if (open) {
+        remote_keep(w->r, w->path);
+    }
+    vim_vm_free(now);
+}
+
+/** A machine that runs holds the lock of its disks: attaching would change it, and help nobody. */
+static bool is_machine_off(const struct way *w)
+{
+    struct vim_vm *now = NULL;
+    bool off = false;
+
+    if (vim_read_vm(w->r->session, w->vm, NULL, &now, NULL) == VIX_OK) {
+        off = now->power_state != NULL && strcmp(now->power_state, "poweredOff") == 0;
+        vim_vm_free(now);
+    }
+    return off;
 }
 
 /** Hosts that open no new disk with a ticket for the datastore open it when it is a machine's. */
@@ -287,15 +324,19 @@ static bool may_help_to_attach(const struct way *w, const struct remote_request 
 {
     return w->vm != NULL && !w->read_only && request->capacity > 0 &&
            (code == VIX_E_FILE_ACCESS_ERROR || code == VIX_E_FILE_READ_ONLY || code == VIX_E_NOT_SUPPORTED ||
-            code == VIX_E_FILE_ERROR || code == VIX_E_HOST_USER_PERMISSIONS);
+            code == VIX_E_FILE_ERROR || code == VIX_E_HOST_USER_PERMISSIONS) &&
+           is_machine_off(w);
 }
 
 static VixError go_attached(struct way *w, const struct remote_request *request, struct finding *ret_finding,
                             struct nfc_client **ret_client, struct nfc_disk_info *ret_info, struct err *err)
 {
-    VixError code = vim_attach_disk(w->r->session, w->vm, request->path, "persistent", request->capacity, &w->key, err);
+    bool open = false;
+    VixError code =
+        vim_attach_disk(w->r->session, w->vm, request->path, "persistent", request->capacity, &w->key, &open, err);
 
     if (code != VIX_OK) {
+        detach_failed(w, open);
         return code;
     }
     w->attached = true;

@@ -207,8 +207,31 @@ static VixError attach_once(struct vim_session *s, const char *vm, struct disk_t
     return code;
 }
 
+/* Whether a failed call tells nothing of what has become of the change: no answer came, or none that can be read, or
+ * the task that was begun is not known any more. Any other fault is an answer. */
+static bool is_unanswered(VixError code)
+{
+    switch (code) {
+    case VIX_E_OUT_OF_MEMORY:
+    case VIX_E_INVALID_XML:
+    case VIX_E_OBJECT_NOT_FOUND:
+    case VIX_E_INVALID_AUTHENTICATION_SESSION:
+    case VIX_E_CANNOT_CONNECT_TO_HOST:
+    case VIX_E_HOST_CONNECTION_LOST:
+    case VIX_E_HOST_NOT_CONNECTED:
+    case VIX_E_HOST_NETWORK_CONN_REFUSED:
+    case VIX_E_HOST_SERVER_NOT_AVAILABLE:
+    case VIX_E_HOST_SERVER_NOT_FOUND:
+    case VIX_E_HOST_TCP_CONN_LOST:
+    case VIX_E_HOST_TCP_SOCKET_ERROR:
+        return true;
+    default:
+        return false;
+    }
+}
+
 VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
-                         int32_t *ret_key, struct err *err)
+                         int32_t *ret_key, bool *ret_open, struct err *err)
 {
     struct vim_vm *now = NULL;
     struct disk_text disk = {
@@ -226,6 +249,7 @@ VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path
     do {
         code = attach_once(s, vm, &disk, &sent, err);
     } while (sent && is_busy_still(code, &waited_ms, err));
+    *ret_open = sent && (code == VIX_OK || is_unanswered(code));
     if (code == VIX_OK) {
         code = vim_read_vm(s, vm, NULL, &now, err);
     }
@@ -234,10 +258,11 @@ VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path
     }
     const struct vim_disk *attached = vim_disk_by_path(now, path);
     if (attached == NULL) {
-        code = err_set(err, VIX_E_FILE_NOT_FOUND, "%s: %s: %.300s was attached, but the machine does not list it",
-                       vim_peer(s), vm, path);
+        code = err_set(err, VIX_E_FAIL, "%s: %s: %.300s was attached, but the machine does not list it", vim_peer(s),
+                       vm, path);
     } else {
         *ret_key = attached->key;
+        *ret_open = false;
     }
     vim_vm_free(now);
     return code;

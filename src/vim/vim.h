@@ -207,9 +207,10 @@ VixError vim_lease_release(struct vim_session *s, struct vim_lease *lease, struc
 
 /** Attaches an existing VMDK to a SCSI controller of a machine, a new one if all are full. @mode "persistent",
  * "independent_nonpersistent". *ret_key: the new device. VIX_E_OBJECT_IS_BUSY if there is no place. After a failure
- * the disk may be attached all the same: the machine's hardware tells. */
+ * with *ret_open the disk is attached all the same, or may be later: where the machine's hardware does not list it,
+ * that is no proof. */
 VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
-                         int32_t *ret_key, struct err *err);
+                         int32_t *ret_key, bool *ret_open, struct err *err);
 
 /** Takes a disk off a machine; its files stay. @path: one of its files, else it is another disk, and left alone
  * (VIX_E_OBJECT_NOT_FOUND, as if there is none). */

@@ -666,7 +666,8 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return self.ticket("ro-disk", call)
 
     def call_NfcRandomAccessOpenDisk(self, call):
-        if child_text(call, "diskDeviceKey") != "2000":
+        hardware = self.server.host.objects["VirtualMachine", self.server.host.vm]["config.hardware.device"]
+        if "<key>%s</key>" % child_text(call, "diskDeviceKey") not in hardware:
             raise Fault("InvalidArgument", "A specified parameter was not correct: diskDeviceKey")
         return self.ticket("rw-disk", call)
 

@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+import threading
 
 import host
 import proxy as proxies
@@ -401,7 +403,12 @@ def servers_that_differ(place):
     place.proxy.hides = (2001,)
     with place.client() as client:
         client.connect(transports="hotadd")
-        client.refused(FILE_NOT_FOUND, "open", DISK, READ_ONLY, sentence="does not list it")
+        client.refused(FAIL, "open", DISK, READ_ONLY, sentence="does not list it", begins="")
+        assert len(place.records()) == 1
+        place.proxy.hides = ()
+        place.proxy.tell()
+        assert client.want(OK, *client.login("cleanup", last=["-"])) == "1 0"
+        place.nothing_left()
     place.after()
 
 
@@ -785,6 +792,95 @@ def choice(place):
     place.after()
 
 
+# ---- a new disk, which is attached to its machine where the host opens it in no other way ----
+
+NEW, NEW_DISK = "[store] vm1/new.vmdk", (
+    '<VirtualDevice xsi:type="VirtualDisk"><key>2055</key><backing xsi:type="VirtualDiskFlatVer2BackingInfo">'
+    "<fileName>%s</fileName><diskMode>persistent</diskMode></backing><controllerKey>1000</controllerKey>"
+    "<unitNumber>9</unitNumber><capacityInKB>%d</capacityInKB></VirtualDevice>" % ("[store] vm1/new.vmdk", SIZE // 1024))
+
+
+class Source:
+    """The source's machine in the place of ours: gets NEW, and loses it. No ticket is given for the datastore."""
+
+    def __init__(self, place):
+        self.place, self.host, self.moref = place, place.host, place.host.vm
+        self.calls, self.faults, self.lost, self.delay = [], {}, None, 0
+        self.host.proxy, self.host.hook = self, self.answer
+
+    def answer(self, label, data, session):
+        if label == "soap NfcFileManagement":
+            return 500, host.ENVELOPE % host.Fault("NoPermission").xml()
+        if self.lost and self.calls and label == self.lost[0] and self.lost[1] in data:
+            self.lost = None
+            return 503, "the services are starting"
+        return data
+
+    def has(self):
+        return NEW in self.host.objects["VirtualMachine", self.moref]["config.hardware.device"]
+
+    def change(self, operation):
+        value = self.host.objects["VirtualMachine", self.moref]
+        devices = value["config.hardware.device"]
+        value["config.hardware.device"] = (devices.replace("</val>", NEW_DISK + "</val>") if operation == "add" else
+                                           devices.replace(NEW_DISK, ""))
+
+    def reconfigure(self, call):
+        operation, = [node.text for node in call.iter() if proxies.local(node.tag) == "operation"]
+        self.calls.append(operation)
+        if self.delay:
+            threading.Timer(self.delay, self.change, (operation,)).start()
+        elif operation not in self.faults:
+            self.change(operation)
+        return self.faults.get(operation)
+
+
+def new_disk(place):
+    local = place.path("local.vmdk")
+    subprocess.run([vixdisk, "create", "-q", local, str(SIZE)], check=True)
+
+    def copy(code, sentence="", **how):
+        place.begin()
+        source = Source(place)
+        for name, value in how.items():
+            setattr(source, name, value)
+        with place.client() as client:
+            client.connect(transports="nbdssl")
+            if code == OK:
+                client.want(OK, "clone", NEW, local, 7, 0, "to")
+            else:
+                client.refused(code, "clone", NEW, local, 7, 0, "to", sentence=sentence, begins="")
+            there = os.path.exists(place.path("store/vm1/new-flat.vmdk"))
+            result = source.calls, source.has(), there
+            if there:
+                os.unlink(place.path("store/vm1/new-flat.vmdk"))
+        return result
+
+    kept = "what was made of it is not removed, because it may be attached"
+    assert copy(OK) == (["add", "remove"], False, True)
+    # attached, though no answer says so: found, and detached; the files go only where that works
+    lost = ("soap RetrievePropertiesEx", NEW)
+    assert copy(SERVER_NOT_AVAILABLE, "503", lost=lost) == (["add", "remove"], False, False)
+    assert copy(SERVER_NOT_AVAILABLE, kept, lost=lost, faults={"remove": "NoPermission"}) == (
+        ["add", "remove"], True, True)
+    # a call without an answer: it may be done later
+    assert copy(SERVER_NOT_AVAILABLE, kept, lost=("soap ReconfigVM_Task", ""), delay=3) == (["add"], False, True)
+    assert copy(NOT_SUPPORTED, "InvalidDeviceSpec", faults={"add": "InvalidDeviceSpec"}) == (["add"], False, False)
+    # a machine that runs has the locks of its disks: nothing is attached to it
+    begin = place.begin
+
+    def begin_running():
+        begin()
+        place.running()
+
+    place.begin = begin_running
+    try:
+        assert copy(FILE_ACCESS_ERROR, "NfcFileManagement: NoPermission") == ([], False, False)
+    finally:
+        place.begin = begin
+    place.begin()
+
+
 TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached disk", facts),
          ("a clone, and a local child on top", copies), ("a running machine with a snapshot", snapshots),
          ("spellings of the UUID", spellings), ("not in a machine of the server", not_here),
@@ -795,7 +891,8 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),
          ("Cleanup leaves what another folder's process reads alone", cleanup_of_others_in_use),
-         ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice)]
+         ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice),
+         ("a new disk is attached while it is filled", new_disk)]
 
 
 def main():

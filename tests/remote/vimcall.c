@@ -154,7 +154,8 @@ static VixError run_mkdir(char **a)
 static VixError run_attach(char **a)
 {
     int32_t key;
-    VixError code = vim_attach_disk(session, a[0], a[1], "persistent", strtoull(a[2], NULL, 10), &key, &err);
+    bool open;
+    VixError code = vim_attach_disk(session, a[0], a[1], "persistent", strtoull(a[2], NULL, 10), &key, &open, &err);
     if (code == VIX_OK) {
         printf("%d\n", key);
     }
