@@ -115,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .port = 1,
         .session_id = "52a1-fuzz",
         .service = "vpxa-nfc",
+        .insecure = true,
         .compression = size > 0 ? (enum nfc_compression)(data[size - 1] % 4) : NFC_COMPRESS_NONE,
         .handshake_timeout_ms = 5000,
         .read_timeout_ms = 5000,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* log.h - messages to the program that loaded the library: one sink for the process. Any thread; before a sink is set,
  * and where it is NULL, messages go nowhere. Only src/api sends failures (log_warn), and each once; a warning that is
- * no failure comes from where a disk is read in a way that may give old bytes (remote_san.c). */
+ * no failure comes from where a disk is read in a way that may give old bytes (remote_san.c), or from a host that
+ * nobody has checked (remote_nfc.c). */
 #ifndef VIXDISK_BASE_LOG_H
 #define VIXDISK_BASE_LOG_H
 

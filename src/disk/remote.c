@@ -40,6 +40,7 @@ static void free_remote(struct remote *r)
     }
     (void)pthread_mutex_destroy(&r->lock);
     free(r->ca_file);
+    free(r->thumbprint);
     free(r->vmx_spec);
     free(r->snapshot);
     free(r->transports);
@@ -59,6 +60,9 @@ static VixError copy_params(struct remote *r, const struct remote_params *p, str
     }
     if (code == VIX_OK) {
         code = copy_text(r->config.ca_file, &r->ca_file, err);
+    }
+    if (code == VIX_OK) {
+        code = copy_text(p->thumbprint, &r->thumbprint, err);
     }
     r->nfc_port = p->nfc_port;
     r->read_only = p->read_only;

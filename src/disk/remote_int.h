@@ -25,7 +25,8 @@ struct remote_kept {
 struct remote {
     struct vim_session *session;
     struct remote_config config;
-    char *ca_file; /* config's, copied */
+    char *ca_file;    /* config's, copied */
+    char *thumbprint; /* by which the server was checked; NULL: by its chain, or not at all */
     char *vmx_spec, *snapshot, *transports;
     uint16_t nfc_port;
     bool read_only;

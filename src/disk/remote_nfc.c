@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/activity.h"
@@ -171,6 +172,16 @@ static uint16_t port_of(const struct way *w, const struct vim_ticket *t)
     return port != 0 ? port : NFC_PORT;
 }
 
+/** What the host's certificate must have: what the ticket tells; where that tells nothing (old hosts) and the host is
+ * the server itself, what the server was checked by. NULL: neither. */
+static const char *thumbprint_of(const struct way *w, const struct vim_ticket *t)
+{
+    if (t->thumbprint != NULL || t->certificate != NULL) {
+        return t->thumbprint;
+    }
+    return strcasecmp(t->host, vim_host(w->r->session)) == 0 ? w->r->thumbprint : NULL;
+}
+
 static VixError connect_with_ticket(const struct way *w, const struct vim_ticket *t, struct nfc_client **ret_client,
                                     struct nfc_disk_info *ret_info, struct err *err)
 {
@@ -180,8 +191,10 @@ static VixError connect_with_ticket(const struct way *w, const struct vim_ticket
         .port = port_of(w, t),
         .session_id = t->session_id,
         .service = t->service,
-        .thumbprint = t->thumbprint,
+        .thumbprint = thumbprint_of(w, t),
         .certificate = t->certificate,
+        .ca_file = w->r->ca_file,
+        .insecure = c->insecure,
         .ssl = w->ssl,
         .compression = compression_of(w->flags),
         .buffer_size = c->buffer_size,
@@ -194,6 +207,11 @@ static VixError connect_with_ticket(const struct way *w, const struct vim_ticket
         .read_only = w->read_only,
         .single_link = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0,
     };
+    if (how.thumbprint == NULL && how.certificate == NULL && how.insecure) {
+        log_warn("%s:%u: the host's certificate is not checked: the ticket does not tell it, and "
+                 "vixDiskLib.linuxSSL.verifyCertificates is 0",
+                 t->host, (unsigned)how.port);
+    }
     return nfc_client_open(&how, ret_client, ret_info, err);
 }
 

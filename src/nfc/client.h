@@ -22,7 +22,9 @@ struct nfc_connect {
     const char *session_id;  /* of the ticket; secret: wiped after use where a copy is made */
     const char *service;     /* of the ticket: "vpxa-nfc", "nfc" */
     const char *thumbprint;  /* of the ticket, or NULL */
-    const char *certificate; /* PEM of the ticket, or NULL; with neither the certificate is not checked (old hosts) */
+    const char *certificate; /* PEM of the ticket, or NULL; with neither, chain and name are checked, unless insecure */
+    const char *ca_file;     /* PEM file of roots in the place of the machine's; NULL: the machine's */
+    bool insecure;           /* with neither, nothing is checked: only where the configuration says so */
     bool ssl;                /* nbdssl: a second TLS for the data */
     enum nfc_compression compression;
     uint32_t buffer_size;  /* bytes of a fragment; 0: the host's default on foreign hosts, 1 MiB on ours */

@@ -6,12 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
+#include "base/cleanup.h"
 #include "net/tcp.h"
 #include "nfc/client_int.h"
 
 #define SESSION_WORD "SESSION "
 #define BANNER_WORD "BANNER \r\n" /* the blank belongs to it */
 #define REPLY_LINES_MAX 16u       /* limit: lines of a reply of a host's authd */
+#define REPLY_NO_ROOM 421u        /* too many connections, or no memory for one more */
+#define UNNAMED "the ticket does not tell the host's certificate (old hosts)"
 
 /* ---- lines ---- */
 
@@ -38,17 +42,29 @@ static VixError read_reply(struct nfc_client *c, char line[NFC_LINE_MAX], struct
                    c->stream->peer, REPLY_LINES_MAX);
 }
 
+static VixError no_room(const struct nfc_client *c, struct err *err)
+{
+    return err_set_retry(err, ERR_RETRY_HELPS,
+                         err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE,
+                                 "%s: the host has no more room for connections (reply %u): try later, or end others",
+                                 c->stream->peer, REPLY_NO_ROOM));
+}
+
 static VixError read_banner(struct nfc_client *c, struct nfc_banner *ret_banner, struct err *err)
 {
     char line[NFC_LINE_MAX];
+    const char *text;
     VixError code = read_reply(c, line, err);
 
+    if (code == VIX_OK && nfc_reply_get(line, &text) == REPLY_NO_ROOM) {
+        return no_room(c, err);
+    }
     if (code == VIX_OK && !nfc_banner_get(line, ret_banner)) {
-        char text[NFC_QUOTE_MAX];
-        nfc_quote(line, sizeof line, text);
+        char quoted[NFC_QUOTE_MAX];
+        nfc_quote(line, sizeof line, quoted);
         return err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE,
                        "%s: no host of NFC: its first line begins with \"%.40s\" instead of 220; check the port",
-                       c->stream->peer, text);
+                       c->stream->peer, quoted);
     }
     return code;
 }
@@ -63,10 +79,27 @@ static const char *text_or_null(const char *text)
 static struct tls_policy policy_of(const struct nfc_connect *how)
 {
     struct tls_policy policy = {.thumbprint = text_or_null(how->thumbprint),
-                                .certificate = text_or_null(how->certificate)};
+                                .certificate = text_or_null(how->certificate),
+                                .ca_file = how->ca_file,
+                                .name = how->host};
 
-    policy.insecure = policy.thumbprint == NULL && policy.certificate == NULL;
+    policy.insecure = policy.thumbprint == NULL && policy.certificate == NULL && how->insecure;
     return policy;
+}
+
+/** Behind the sentence of a TLS that has failed: what to set, where nothing names the host's certificate. */
+static void advise(const struct tls_policy *policy, struct err *err)
+{
+    CLEANUP_FREE char *why = NULL;
+
+    if (err == NULL || err->code != VIX_E_HOST_NETBLKDEV_HANDSHAKE || policy->thumbprint != NULL ||
+        policy->certificate != NULL || policy->insecure || (why = alloc_text(err->text, NULL)) == NULL) {
+        return;
+    }
+    (void)err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE,
+                  "%s; " UNNAMED ": set vixdisk.caFile to the roots of the host, or "
+                  "vixDiskLib.linuxSSL.verifyCertificates=0",
+                  why);
 }
 
 /** What the ticket needs and the banner does not offer. */
@@ -84,8 +117,11 @@ static VixError check_banner(const struct nfc_client *c, const struct nfc_connec
     if (!c->banner.ssl && !policy.insecure) {
         return err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE,
                        "%s: the host asks for the ticket in clear text, so its certificate cannot be checked: the "
-                       "ticket is not given",
-                       c->stream->peer);
+                       "ticket is not given%s",
+                       c->stream->peer,
+                       policy.thumbprint == NULL && policy.certificate == NULL
+                           ? "; " UNNAMED ": vixDiskLib.linuxSSL.verifyCertificates=0 allows it"
+                           : "");
     }
     return VIX_OK;
 }
@@ -113,6 +149,9 @@ static VixError connect_once(struct nfc_client *c, const struct nfc_connect *how
     if (code == VIX_OK && c->banner.ssl) {
         code = tls_client_start(&c->stream, &policy, legacy, err);
         *ret_tls_failed = code != VIX_OK;
+        if (code != VIX_OK) {
+            advise(&policy, err);
+        }
     }
     return code;
 }
@@ -203,6 +242,9 @@ static VixError ask_service(struct nfc_client *c, const struct nfc_connect *how,
     unsigned number = nfc_reply_get(line, &text);
     if (number == 200) {
         return VIX_OK;
+    }
+    if (number == REPLY_NO_ROOM) {
+        return no_room(c, err);
     }
     /* what the host says beyond the number is not repeated: the ticket may be in it */
     return err_set(err, VIX_E_HOST_NETBLKDEV_HANDSHAKE, "%s: the host does not connect to %s: reply %u%s",

@@ -69,6 +69,16 @@ static VixError say_thumbprint(struct nfc_session *ss, bool sha256, const char *
     return say(ss, line, err);
 }
 
+/** The ticket may be good: the client is to come back. */
+static VixError no_room(struct nfc_session *ss, const struct err *why, struct err *err)
+{
+    struct err ignored;
+
+    err_init(&ignored);
+    (void)say(ss, "421 No memory for another connection\r\n", &ignored);
+    return err_set(err, VIX_E_OUT_OF_MEMORY, "%s: the ticket is not served: %s", ss->stream->peer, why->text);
+}
+
 static VixError refuse_ticket(struct nfc_session *ss, const struct err *why, struct err *err)
 {
     struct err ignored;
@@ -94,6 +104,9 @@ static VixError proxy(struct nfc_session *ss, struct dialogue *d, const char *wo
         return refuse_ticket(ss, &why, err);
     }
     code = ss->how->ops->take_ticket(ss->how->host, d->session_id, service, ss->stream->peer, &ss->grant, &why);
+    if (code == VIX_E_OUT_OF_MEMORY) {
+        return no_room(ss, &why, err);
+    }
     if (code != VIX_OK) {
         return refuse_ticket(ss, &why, err);
     }

@@ -264,6 +264,68 @@ def tickets(place):
         client.want(OK, "close")
 
 
+def hosts_that_nobody_names(place):
+    """Tickets that tell no certificate: the host is checked by what there is, and never quietly by nothing."""
+    there = place.host
+    impostor = nfc.Identity(place.folder, "impostor")
+    there.hook = strip = lambda label, data, session: (
+        re.sub("<sslThumbprint>.*?</sslThumbprint>", "", data) if label.startswith("soap Nfc") else data)
+    other = lambda label, data, session: impostor if label == "tls1" else strip(label, data, session)
+
+    def begun():
+        return [entry for log in there.nfc_logs() for entry in log if entry[:2] == ("authd", "SESSION <id>")]
+
+    def opens(client, hook, code, **how):
+        there.hook = hook
+        client.connect(**how)
+        before = len(begun())
+        if code == OK:
+            client.want(OK, "open", DISK, READ_ONLY)
+            client.want(OK, "close")
+        else:
+            client.refused(code, "open", DISK, READ_ONLY, begins="127.0.0.1:%d: " % there.nfc_port)
+            assert len(begun()) == before, "the ticket is given to a host that nobody has checked"
+        text = client.do("sentence")[1]
+        client.want(OK, "disconnect")
+        return text
+
+    for transport in ("nbd", "nbdssl"):
+        with Driven(place) as client:  # the server itself: by the thumbprint of the login
+            opens(client, strip, OK, transports=transport)
+            text = opens(client, other, HANDSHAKE, transports=transport)
+            assert impostor.sha1 in text and place.identity.sha1 in text, text
+            # a host that is not the server: by its chain
+            text = opens(client, strip, HANDSHAKE, transports=transport, server="localhost")
+            assert "vixdisk.caFile" in text and "verifyCertificates=0" in text, text
+            assert not [line for line in client.warnings() if "not checked" in line]
+        with Driven(place, "vixdisk.caFile = %s\n" % place.identity.cert) as client:
+            opens(client, strip, OK, transports=transport, thumbprint="-")
+            text = opens(client, other, HANDSHAKE, transports=transport, thumbprint="-")
+            assert "certificate refused" in text, text
+        with Driven(place, "vixDiskLib.linuxSSL.verifyCertificates = 0\n") as client:
+            opens(client, strip, OK, transports=transport, thumbprint="-")
+            assert [line for line in client.warnings() if "certificate is not checked" in line], client.warnings()
+            opens(client, other, HANDSHAKE, transports=transport)  # what was asked for is checked all the same
+
+
+def hosts_without_room(place):
+    there = place.host
+    full = b"421 Too many connections\r\n"
+    begins = "127.0.0.1:%d: " % there.nfc_port
+    with Driven(place) as client:
+        client.connect()
+        for at in ("banner", "PROXY"):
+            there.hook = lambda label, data, session: full if label == at else data
+            before = len(there.nfc_logs())
+            client.refused(HANDSHAKE, "open", DISK, READ_ONLY, begins=begins, sentence="no more room.*try later")
+            assert len(there.nfc_logs()) == before + 2  # once more, later
+        times = []
+        there.hook = lambda label, data, session: (
+            full if label == "PROXY" and not times and not times.append(1) else data)
+        client.want(OK, "open", DISK, READ_ONLY)
+        client.want(OK, "close")
+
+
 def secrets(place):
     """Nothing of a password or a cookie is in the memory of the process once it has disconnected."""
     tail = place.host.password[-7:].encode()
@@ -331,7 +393,8 @@ TESTS = [("names of servers", what_servers_are_called), ("servers that do not an
          ("disks that belong to no machine", disks_of_nobody), ("many connections", many_at_once),
          ("names of machines", names_of_machines), ("inventories in pages", inventories_in_pages),
          ("datastores of one name", datastores_of_one_name),
-         ("tickets", tickets)]
+         ("tickets", tickets), ("hosts whose certificate nobody names", hosts_that_nobody_names),
+         ("hosts without room for a connection", hosts_without_room)]
 
 
 def main():

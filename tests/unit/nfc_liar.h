@@ -217,6 +217,7 @@ static struct nfc_connect connect_to_liar(const struct liar *liar)
 
     if (!liar->lie.tls) {
         how.thumbprint = NULL;
+        how.insecure = true;
     }
     how.read_timeout_ms = SHORT_MS;
     how.write_timeout_ms = 1000;

@@ -160,6 +160,9 @@ static void banners(void **state)
     assert_int_equal(open_code(&how), VIX_E_HOST_NETBLKDEV_HANDSHAKE); /* the ticket stays with us */
     assert_text("clear text");
     how.thumbprint = NULL;
+    assert_int_equal(open_code(&how), VIX_E_HOST_NETBLKDEV_HANDSHAKE);
+    assert_text("verifyCertificates=0");
+    how.insecure = true;
     nfc_client_close(open_client(&how));
     how.ssl = true;
     nfc_client_close(open_client(&how));
@@ -410,6 +413,9 @@ static void refused_connections(void **state)
     nfc_client_close(open_client(&how));
     how.thumbprint = NULL;
     how.service = "nfcssl";
+    assert_int_equal(open_code(&how), VIX_E_HOST_NETBLKDEV_HANDSHAKE); /* nobody has named the certificate */
+    assert_text("vixdisk.caFile");
+    how.insecure = true;
     nfc_client_close(open_client(&how));
     uint16_t port = h.port;
     stop_host(&h);
