@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A machine's properties, with its disks as devices behind SCSI controllers: fifteen disks each. Machines here never
- * run; changes of their disks are always tracked (tracking.h). Those on a volume of VMFS have a snapshot, which is the
- * machine as it is: a lease of a disk is one as of a snapshot. */
+ * run; changes of their disks are tracked (tracking.h), but not on a volume of VMFS. Those there have a snapshot, which
+ * is the machine as it is: a lease of a disk is one as of a snapshot. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,21 +189,19 @@ static void put_false(struct call *c, const struct object *o, struct xml_text *x
     put_val(x, "xsd:boolean", "false");
 }
 
-static void put_true(struct call *c, const struct object *o, struct xml_text *x)
+static void put_tracked(struct call *c, const struct object *o, struct xml_text *x)
 {
     (void)c;
-    (void)o;
-    put_val(x, "xsd:boolean", "true");
+    put_val(x, "xsd:boolean", tracking_is_kept(o->machine->ds) ? "true" : "false");
 }
 
 /** Changes are tracked by links that are made by others: docs/vixdiskd.md. */
 static void put_capability(struct call *c, const struct object *o, struct xml_text *x)
 {
     (void)c;
-    (void)o;
     xml_raw(x, "<val xsi:type=\"VirtualMachineCapability\">");
     xml_element_bool(x, "snapshotOperationsSupported", false);
-    xml_element_bool(x, "changeTrackingSupported", true);
+    xml_element_bool(x, "changeTrackingSupported", tracking_is_kept(o->machine->ds));
     xml_raw(x, "</val>");
 }
 
@@ -266,7 +264,7 @@ static void put_config(struct call *c, const struct object *o, struct xml_text *
     xml_raw(x, "</files><hardware>");
     put_hardware_members(m, x);
     xml_raw(x, "</hardware>");
-    xml_element_bool(x, "changeTrackingEnabled", true);
+    xml_element_bool(x, "changeTrackingEnabled", tracking_is_kept(m->ds));
     xml_raw(x, "</val>");
 }
 
@@ -298,14 +296,14 @@ const struct property machine_properties[] = {
     {"config.uuid", put_uuid},
     {"config.instanceUuid", put_uuid},
     {"config.template", put_false},
-    {"config.changeTrackingEnabled", put_true},
+    {"config.changeTrackingEnabled", put_tracked},
     {"config.files", put_files},
     {"config.files.vmPathName", put_vmx},
     {"config.hardware", put_hardware},
     {"config.hardware.device", put_device_array},
     {"capability", put_capability},
     {"capability.snapshotOperationsSupported", put_false},
-    {"capability.changeTrackingSupported", put_true},
+    {"capability.changeTrackingSupported", put_tracked},
     {"snapshot", put_snapshot},
     {"runtime", put_runtime},
     {"runtime.powerState", put_power},

@@ -25,13 +25,18 @@ static void put_uuid(const struct datastore *ds, const struct chain *c, char *te
     }
 }
 
+bool tracking_is_kept(const struct datastore *ds)
+{
+    return ds->volume == NULL;
+}
+
 void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX])
 {
     char uuid[50];
     uint64_t number = c->link_count - 1 - link;
 
     id[0] = '\0';
-    if (c->links[c->link_count - 1]->desc->parent_cid == CID_NO_PARENT) {
+    if (tracking_is_kept(ds) && c->links[c->link_count - 1]->desc->parent_cid == CID_NO_PARENT) {
         put_uuid(ds, c, uuid, sizeof uuid);
         (void)snprintf(id, TRACKING_ID_MAX, "%s/%" PRIu64, uuid, number << 32 | c->links[link]->desc->cid);
     }

@@ -3,7 +3,8 @@
  * since its child names its content ID; so what has changed since a link was the top one is what the links above it
  * hold. A change ID is "UUID/N": the UUID goes with the place of the chain's base, N is the link's number, counted from
  * the base, times 2^32, and its content ID, which the first write of each open changes. Where the top link was written
- * to, or another one is in its place, an older ID is the one of no link: then nothing is known. Any thread. */
+ * to, or another one is in its place, an older ID is the one of no link: then nothing is known. A volume of VMFS is
+ * written by others past its descriptors, which keep their content IDs: there nothing is ever known. Any thread. */
 #ifndef VIXDISKD_TRACKING_H
 #define VIXDISKD_TRACKING_H
 
@@ -12,7 +13,11 @@
 
 #define TRACKING_ID_MAX 72u /* own: room for a change ID */
 
-/** The ID of a disk as it was when a link (0: the top) was the top one; "" where links of the chain are missing. */
+/** Whether the content IDs of a datastore's disks tell of every write. */
+bool tracking_is_kept(const struct datastore *ds);
+
+/** The ID of a disk as it was when a link (0: the top) was the top one; "" where links of the chain are missing, or
+ * content IDs tell nothing. */
 void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX]);
 
 /** The link of which an ID is; false if it is of none. */

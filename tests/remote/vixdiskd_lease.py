@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Both ends of a lease: vixdiskd serves volumes of VMFS, the library reads and writes their disks by SAN; what it reads is
 what the builder of the volume has put there, and what NFC gives."""
+import json
 import os
 import sys
 import types
@@ -148,6 +149,54 @@ def writes(lab):
     want([bytes_of(path) for path in v.luns] == before, True)
 
 
+def fnv(seed, *words):
+    """FNV-1a, as change IDs of folders have their first half of it."""
+    number = 14695981039346656037 + seed
+    for word in words:
+        for byte in word.encode() + b"\xff":
+            number = (number ^ byte) * 1099511628211 % 2**64
+    return number
+
+
+def untracked(lab):
+    """What is written by SAN leaves no trace that a change ID could go by: a copy is made whole each time, and right."""
+    vim = lab.vim
+    told = vim.properties("VirtualMachine", lab.vm, "config.hardware.device", "config.changeTrackingEnabled",
+                          "capability.changeTrackingSupported")
+    want(texts(told["config.hardware.device"], "changeId"), [])
+    want([told[name].text for name in ("config.changeTrackingEnabled", "capability.changeTrackingSupported")],
+         ["false", "false"])
+    key = vim.disks(lab.vm)[DISK]
+
+    def changes(since):
+        return vim.call("QueryChangedDiskAreas", ("VirtualMachine", lab.vm), "<deviceKey>%d</deviceKey><startOffset>0"
+                        "</startOffset><changeId>%s</changeId>" % (key, since))
+
+    want(texts(changes("*"), "length")[0], str(SIZE))
+    cid = texts(told["config.hardware.device"], "contentId")[0]
+    base = "-".join(fnv(half, "store", "/vm1/disk.vmdk").to_bytes(8, "big").hex(" ") for half in (0, 1))
+    tap.refused(client.SoapFault, "InvalidArgument", changes, "%s/%d" % (base, int(cid, 16)))
+
+    def copied():
+        told = subprocess.run(
+            [os.environ["VIXDISK"], "sync", "--json", "--snapshot", "none", "--host", "127.0.0.1", "--port", str(lab.host.port),
+             "--nfc-port", str(lab.host.nfc_port), "--user", "vixdisk", "--password-file", lab.path("password"),
+             "--thumbprint", lab.host.thumbprint, "--transport", "nbdssl", "--vm", "moref=" + lab.vm, DISK,
+             lab.path("copy.img")], check=True, capture_output=True, text=True)
+        return json.loads(told.stdout)["mode"], lab.read("copy.img")
+
+    want(copied(), ("full", lab.data()))
+    data, piece = bytearray(lab.data()), os.urandom(64 * 1024)
+    data[MIB:MIB + len(piece)] = piece
+    with lab.client() as driven:
+        driven.connect(transports="san")
+        want(driven.want(OK, "open", DISK, 0), "san")
+        driven.want(OK, "write", MIB // SECTOR, len(piece) // SECTOR, lab.write("piece", piece))
+        driven.want(OK, "close")
+    mode, copy = copied()
+    want((mode, copy == bytes(data)), ("full", True))
+
+
 def unwritten(lab):
     """NFC changes nothing on a volume: not a descriptor, and so not a disk."""
     before = [bytes_of(path) for path in lab.volume.luns]
@@ -261,6 +310,7 @@ def main():
         tap.check("NFC changes nothing", unwritten, lab)
         tap.check("configurations", configurations, lab)
         tap.check("a disk that is zeroed eagerly is written by SAN", writes, lab_of(6, 2, {}))
+        tap.check("changes are not tracked where SAN writes", untracked, lab_of(6, 2, {}))
     finally:
         for lab in labs:
             lab.host.remove()
