@@ -171,7 +171,7 @@ static VixError describe(const struct datastore *ds, const struct chain *c, cons
     if (uuid != NULL) {
         format_uuid(uuid, d->uuid, sizeof d->uuid);
     }
-    tracking_id(ds, c, 0, d->change_id);
+    tracking_id(ds, c, d->change_id);
     return take_parents(c, d, err);
 }
 

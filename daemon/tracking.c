@@ -30,7 +30,7 @@ bool tracking_is_kept(const struct datastore *ds)
     return ds->volume == NULL;
 }
 
-void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX])
+static void put_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX])
 {
     char uuid[50];
     uint64_t number = c->link_count - 1 - link;
@@ -42,12 +42,20 @@ void tracking_id(const struct datastore *ds, const struct chain *c, size_t link,
     }
 }
 
+void tracking_id(const struct datastore *ds, const struct chain *c, char id[TRACKING_ID_MAX])
+{
+    id[0] = '\0';
+    if (!chain_has_writer(c)) {
+        put_id(ds, c, 0, id);
+    }
+}
+
 bool tracking_find(const struct datastore *ds, const struct chain *c, const char *id, size_t *ret_link)
 {
     char own[TRACKING_ID_MAX];
 
     for (size_t i = 0; i < c->link_count; i++) {
-        tracking_id(ds, c, i, own);
+        put_id(ds, c, i, own);
         if (own[0] != '\0' && strcmp(own, id) == 0) {
             *ret_link = i;
             return true;

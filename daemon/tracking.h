@@ -16,9 +16,9 @@
 /** Whether the content IDs of a datastore's disks tell of every write. */
 bool tracking_is_kept(const struct datastore *ds);
 
-/** The ID of a disk as it was when a link (0: the top) was the top one; "" where links of the chain are missing, or
- * content IDs tell nothing. */
-void tracking_id(const struct datastore *ds, const struct chain *c, size_t link, char id[TRACKING_ID_MAX]);
+/** The ID of a disk as it is; "" where links of the chain are missing, the datastore's content IDs tell nothing, or a
+ * program such as QEMU has the top link open for writing: of what that writes next its content ID may not tell. */
+void tracking_id(const struct datastore *ds, const struct chain *c, char id[TRACKING_ID_MAX]);
 
 /** The link of which an ID is; false if it is of none. */
 bool tracking_find(const struct datastore *ds, const struct chain *c, const char *id, size_t *ret_link);

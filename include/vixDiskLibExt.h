@@ -220,6 +220,7 @@ typedef struct {
     uint32 numLinks;
     const VixDiskLibExt_Link *links; /* [0]: top; none for raw */
     Bool thin;                       /* a disk on a server: its space is taken as it is written */
+    Bool hasWriter; /* QEMU has the top link open for writing, or no lock tells: its cid may not tell of later writes */
 } VixDiskLibExt_Details;
 
 /** Tells the details of an open disk. @details set to a struct for VixDiskLibExt_FreeDetails. */

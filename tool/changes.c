@@ -57,8 +57,9 @@ VixError changes_local_id(VixDiskLibHandle disk, char **ret_id)
     VixDiskLibExt_Details *details = NULL;
     VixError code = VixDiskLibExt_GetDetails(disk, &details);
     if (code == VIX_OK) {
-        *ret_id = details->numLinks > 0 ? link_id(&details->links[0]) : NULL;
-        code = details->numLinks > 0 && *ret_id == NULL ? VIX_E_OUT_OF_MEMORY : VIX_OK;
+        bool told = details->numLinks > 0 && !details->hasWriter;
+        *ret_id = told ? link_id(&details->links[0]) : NULL;
+        code = told && *ret_id == NULL ? VIX_E_OUT_OF_MEMORY : VIX_OK;
         VixDiskLibExt_FreeDetails(details);
     }
     return code;

@@ -28,7 +28,8 @@ VixError changes_tell(const struct change_source *source, const char *id, uint64
 VixError changes_above(const struct change_source *source, int depth, uint64_t start, uint64_t end, change_func *func,
                        void *ctx);
 
-/** The change ID of an open local VMDK; *ret_id NULL for a raw image. */
+/** The change ID of an open local VMDK; *ret_id NULL for a raw image, and where QEMU has the disk open for
+ * writing: what it writes from now on may leave the ID as it is. */
 VixError changes_local_id(VixDiskLibHandle disk, char **ret_id);
 
 /** Whether the disk has once been what an ID is of, and has not gone back to a time before it since: so that the

@@ -114,7 +114,8 @@ static VixDiskLibExt_Details *copy_chain(struct arena *a, const struct chain *c)
                                      .capacity = c->capacity,
                                      .allocatedBytes = allocated,
                                      .numLinks = (uint32)c->link_count,
-                                     .links = links};
+                                     .links = links,
+                                     .hasWriter = chain_has_writer(c)};
     }
     return d;
 }

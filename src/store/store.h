@@ -53,6 +53,8 @@ struct store_ops {
     VixError (*allocated)(struct store *s, uint64_t *ret_bytes, struct err *err);
     /** Begins to read a range into the page cache, if that means anything here. Never fails. */
     void (*will_need)(struct store *s, uint64_t off, uint64_t len);
+    /** Whether QEMU has the file open for writing now, or there are no locks that would tell. NULL: nobody has. */
+    bool (*has_writer)(struct store *s);
     /** Closes and frees. The lock is gone. */
     void (*close)(struct store *s);
 };
@@ -171,6 +173,11 @@ static inline void store_close(struct store *s)
     if (s != NULL) {
         s->ops->close(s);
     }
+}
+
+static inline bool store_has_writer(struct store *s)
+{
+    return s->ops->has_writer != NULL && s->ops->has_writer(s);
 }
 
 /** As ops->copy, whatever the source is. */

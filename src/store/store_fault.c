@@ -331,6 +331,11 @@ static void fault_will_need(struct store *s, uint64_t off, uint64_t len)
     inner->ops->will_need(inner, off, len);
 }
 
+static bool fault_has_writer(struct store *s)
+{
+    return store_has_writer(fault_store_of(s)->inner);
+}
+
 static void fault_close(struct store *s)
 {
     store_close(fault_store_of(s)->inner);
@@ -350,6 +355,7 @@ static const struct store_ops fault_ops = {
     .flush = fault_flush,
     .allocated = fault_allocated,
     .will_need = fault_will_need,
+    .has_writer = fault_has_writer,
     .close = fault_close,
 };
 

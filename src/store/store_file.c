@@ -443,6 +443,11 @@ static void file_will_need(struct store *s, uint64_t off, uint64_t len)
     }
 }
 
+static bool file_has_writer(struct store *s)
+{
+    return lock_has_writer(file_of(s)->fd);
+}
+
 static void file_close(struct store *s)
 {
     struct file_store *f = file_of(s);
@@ -465,6 +470,7 @@ static const struct store_ops file_ops = {
     .flush = file_flush,
     .allocated = file_allocated,
     .will_need = file_will_need,
+    .has_writer = file_has_writer,
     .close = file_close,
 };
 

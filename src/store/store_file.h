@@ -114,4 +114,7 @@ VixError lock_check_folder(const struct file_place *at, const char *path, struct
  * copy of fd is closed. Where the file system has no locks: a line of news, and VIX_OK. */
 VixError lock_take(int fd, const char *path, bool exclusive, struct err *err);
 
+/** Whether QEMU has an open file open for writing, or the file system has no locks. */
+bool lock_has_writer(int fd);
+
 #endif

@@ -67,6 +67,13 @@ static int lock_byte(int fd, int command, short type, off_t byte, struct flock *
     return failed != 0 ? errno : 0;
 }
 
+bool lock_has_writer(int fd)
+{
+    struct flock lock;
+
+    return lock_byte(fd, F_OFD_GETLK, F_WRLCK, QEMU_WRITE_BYTE, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
 VixError lock_take(int fd, const char *path, bool exclusive, struct err *err)
 {
     struct flock lock;

@@ -201,6 +201,11 @@ VixError chain_rebuild(struct chain *c, const struct rebuild_params *p, struct e
  * for types that do not grow; VIX_E_FILE_TOO_BIG; VIX_E_DISK_FULL. */
 VixError chain_grow(struct chain *c, uint64_t capacity, bool update_geometry, bool allow_over_2tb, struct err *err);
 
+/** Whether QEMU has the top link open for writing now, or there are no locks that would tell. It changes the content ID
+ * with the first write only (block/vmdk.c), so what is read now may be other data than what is there later with the
+ * same content ID. Where this is false after the descriptor was read, every later write changes the content ID. */
+bool chain_has_writer(const struct chain *c);
+
 /** The type of the top link in the terms of the public interface. */
 VixDiskLibDiskType chain_disk_type(const struct chain *c);
 

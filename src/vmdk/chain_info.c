@@ -193,7 +193,12 @@ VixError chain_meta_keys(struct chain *c, char **ret_keys, size_t *ret_len, stru
     return code;
 }
 
-/* ---- type ---- */
+/* ---- type, and users ---- */
+
+bool chain_has_writer(const struct chain *c)
+{
+    return store_has_writer(c->links[0]->store);
+}
 
 VixDiskLibDiskType chain_disk_type(const struct chain *c)
 {

@@ -318,6 +318,38 @@ def another_place():
     assert told["mode"] == "full", told
 
 
+def open_in_qemu():
+    """QEMU changes the content ID with the first write of an open only: a copy made meanwhile is of no known time."""
+    disk = host.at("vm1", "vm1.vmdk")
+    copies = (DISK, "copy.img", variables), (disk, "local.img", {})
+    for _, copy, _ in copies:
+        subprocess.run(["rm", "-f", os.path.join(host.folder, copy), os.path.join(host.folder, copy + ".vixstate")], check=True)
+    writer = subprocess.Popen(["qemu-io", "-f", "vmdk", disk], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def put(at, pattern):
+        writer.stdin.write("write -P %d %d 64k\nflush\n" % (pattern, at))
+        writer.stdin.flush()
+        while "ops" not in writer.stdout.readline():
+            pass
+
+    try:
+        put(MIB, 0x52)
+        for source, copy, there in copies:
+            told = json.loads(run("sync", "--json", source, copy, **there)[0])
+            assert (told["mode"], told["change-id"]) == ("full", None), told
+        assert change_id() is None
+        put(4 * MIB, 0x53)
+        writer.communicate("quit\n", timeout=30)
+    finally:
+        writer.kill()
+        writer.wait()
+    for mode in ("full", "delta"):
+        for source, copy, there in copies:
+            told = json.loads(run("sync", "--json", source, copy, **there)[0])
+            assert told["mode"] == mode and told["change-id"], told
+            qemu("qemu-img", "compare", "-q", "-f", "vmdk", "-F", "raw", disk, os.path.join(host.folder, copy))
+
+
 def all_disks():
     for name in ("b.vmdk", "c.vmdk"):
         write(host.at("two", name), 0, 64 * KIB, 0x61)
@@ -424,6 +456,7 @@ for name, test in (("IDs go with links", ids_go_with_links), ("what was ever wri
                    ("privileges", privileges), ("doctor", doctors),
                    ("sync", copies), ("sync: other clients write", by_other_clients),
                    ("sync: back in time", back_in_time), ("sync: another disk of that name", another_place),
+                   ("sync: QEMU has the disk open", open_in_qemu),
                    ("sync --all", all_disks), ("sync: sessions that end", sessions_end),
                    ("sync: no snapshots here", a_snapshot_is_asked_for)):
     tap.check("changes of vixdiskd: " + name, test)

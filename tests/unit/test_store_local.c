@@ -164,7 +164,12 @@ static void qemu_writer(void **state)
     assert_int_equal(try_open(at("qemu"), STORE_WRITE | STORE_LOCK), VIX_E_FILE_ALREADY_LOCKED);
     assert_non_null(strstr(err.text, "QEMU"));
     assert_int_equal(try_open(at("qemu"), STORE_READ | STORE_LOCK), VIX_OK);
+    struct store *s = NULL;
+    assert_int_equal(fs->ops->open(fs, at("qemu"), STORE_READ, &s, &err), VIX_OK);
+    assert_true(store_has_writer(s));
     assert_int_equal(close(fd), 0);
+    assert_false(store_has_writer(s));
+    store_close(s);
     assert_int_equal(try_open(at("qemu"), STORE_WRITE | STORE_LOCK), VIX_OK);
 }
 
