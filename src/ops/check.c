@@ -248,6 +248,7 @@ static VixError check_chain(struct check *c, const char *path, struct err *err)
         link = parent;
         if (code == VIX_OK && whole && link.path != NULL) {
             struct check_link checked = {0};
+            c->has_child = true;
             code = check_link(c, link.path, &checked, err);
             check_link_done(&checked);
         }

@@ -18,7 +18,10 @@ struct check {
     struct check_summary sum;
     struct problem_list list; /* of the present file */
     bool withheld;            /* the present file is damaged in a way that makes every repair a risk */
+    bool has_child;           /* the present link is the parent of one that was checked before */
 };
+
+struct link_check;
 
 /** One extent's file being checked. */
 struct check_file {
@@ -29,6 +32,7 @@ struct check_file {
     uint64_t nsectors;   /* of the extent line; 0: not known, the header's capacity counts */
     uint64_t offset;     /* flat: sector of the file at which the extent begins */
     bool in_child;       /* the link has a parent */
+    struct link_check *link;
 };
 
 /** Tells a problem. @sector and @nsectors of the disk that it is about, 0 and 0 if none. Returns whether the pass is to
@@ -63,6 +67,11 @@ VixError check_link(struct check *c, const char *path, struct check_link *ret_li
 /** Reads the descriptor of a link without a lock, and tells nothing. */
 VixError check_link_peek(struct check *c, const char *path, struct check_link *ret_link, struct err *err);
 void check_link_done(struct check_link *link);
+
+/** Called before a repair after which sectors read otherwise than before it: who knows the disk by its content ID must
+ * notice, so it gets a new one, once for each check of a link. Where a child is known, which would then not open, or
+ * where the ID cannot be overwritten in place, it stays, and that is told. */
+VixError check_renew_cid(struct check_file *f, struct err *err);
 
 /** Checks what the descriptor alone tells. */
 void check_descriptor(struct check *c, const struct check_link *link);

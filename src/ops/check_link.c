@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "ops/check_int.h"
 #include "ops/link_files.h"
+#include "ops/ops.h"
 #include "vmdk/cowd_header.h"
 #include "vmdk/link.h"
 #include "vmdk/sparse_header.h"
@@ -24,9 +25,10 @@ struct link_check {
     uint64_t size;       /* of its file */
     uint8_t sector[SECTOR_SIZE];
     uint64_t text_off, text_max;
-    bool pad;   /* the descriptor's end is to be set right */
-    char *text; /* of the descriptor */
-    size_t len; /* of text, without NULs at the end */
+    bool pad;     /* the descriptor's end is to be set right */
+    bool renewed; /* the content ID was changed for repairs, or it was told that it stays */
+    char *text;   /* of the descriptor */
+    size_t len;   /* of text, without NULs at the end */
     struct extent_place *places;
     size_t place_count;
 };
@@ -167,6 +169,62 @@ static VixError repair_text(struct link_check *k, struct err *err)
     return code == VIX_OK ? k->c->fs->ops->sync_folder(k->c->fs, k->link->real_path, err) : code;
 }
 
+/* ---- the content ID ---- */
+
+/** By the file's name: a repair of the text has put another file in its place. */
+static VixError change_cid(struct link_check *k, bool *ret_done, struct err *err)
+{
+    bool embedded = k->text_off != 0;
+    struct store *s = k->store;
+    VixError code = VIX_OK;
+
+    if (!embedded) {
+        code = k->c->fs->ops->open(k->c->fs, k->link->real_path, STORE_WRITE, &s, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    struct link l = {
+        .store = s, .desc = k->link->desc, .embedded = embedded, .desc_off = k->text_off, .desc_max = k->text_max};
+    code = link_renew_cid_in_place(&l, ret_done, err);
+    if (!embedded) {
+        store_close(s);
+    }
+    return code;
+}
+
+VixError check_renew_cid(struct check_file *f, struct err *err)
+{
+    struct link_check *k = f->link;
+    const struct descriptor *d = k->link->desc;
+    char *found = NULL;
+    bool done = false;
+
+    if (d == NULL || k->renewed) {
+        return VIX_OK;
+    }
+    VixError code = k->c->has_child ? VIX_OK : ops_find_child(k->c->fs, k->link->path, NULL, &found, err);
+    CLEANUP_FREE char *child = found;
+    bool is_parent = k->c->has_child || child != NULL;
+    if (code == VIX_OK && !is_parent) {
+        code = change_cid(k, &done, err);
+    }
+    if (code != VIX_OK) {
+        return code;
+    }
+    k->renewed = true;
+    if (!done) {
+        (void)check_found(k->c, PROBLEM_CONTENT_ID_KEPT, CHECK_NOWHERE, 0, 0,
+                          "sectors that read as absent before have data now, and %s%s: make copies that go by the "
+                          "content ID %08" PRIx32 " anew",
+                          child != NULL ? "the content ID stays because it is named by the child "
+                          : is_parent   ? "the content ID stays because it is named by the disk above"
+                                        : "the content ID cannot be changed in its place",
+                          child != NULL ? child : "", d->cid);
+    }
+    return VIX_OK;
+}
+
 /* ---- extents ---- */
 
 static bool is_raw(enum extent_type type)
@@ -213,7 +271,8 @@ static VixError check_file_at(struct link_check *k, const struct extent_line *li
                            .first = first,
                            .nsectors = line != NULL ? line->nsectors : 0,
                            .offset = line != NULL ? line->offset : 0,
-                           .in_child = d != NULL && d->parent_cid != CID_NO_PARENT};
+                           .in_child = d != NULL && d->parent_cid != CID_NO_PARENT,
+                           .link = k};
     uint8_t sector[SECTOR_SIZE];
 
     VixError code = s->ops->size(s, &f.len, err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* check_sparse_repair.c - sets a hosted sparse extent right, by nothing but what one of the copies has. Order: what the
  * entries point to is on stable storage, then entries and tables, redundant before primary; then directories; at last,
- * in one write of sector 0, the header. A crash at any point leaves what the next check repairs. */
+ * in one write of sector 0, the header; the content ID changes before all of it where what is read will. A crash at any
+ * point leaves what the next check repairs. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,11 +158,28 @@ static VixError write_header(struct sparse_check *s, bool clear_unclean, struct 
     return code == VIX_OK ? flush(s, err) : code;
 }
 
+/** Whether sectors read otherwise afterwards: readers take the primary directory and its tables. */
+static bool changes_content(const struct sparse_check *s)
+{
+    for (size_t i = 0; s->repair_entries && i < s->lone_count; i++) {
+        const struct sparse_lone *l = &s->lone[i];
+        if (l->missing == PRIMARY && sparse_has_table(s, PRIMARY, l->grain / s->h.gtes_per_gt)) {
+            return true;
+        }
+    }
+    for (uint64_t gt = 0; s->repair_tables && gt < s->h.gt_count; gt++) {
+        if (is_to_rebuild(s, PRIMARY, gt)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 VixError sparse_repair(struct sparse_check *s, bool clear_unclean, struct err *err)
 {
-    VixError code = VIX_OK;
+    VixError code = changes_content(s) ? check_renew_cid(s->f, err) : VIX_OK;
 
-    if (s->repair_entries) {
+    if (code == VIX_OK && s->repair_entries) {
         code = repair_entries(s, err);
     }
     if (code == VIX_OK && s->repair_tables) {

@@ -33,6 +33,11 @@ VixError link_open_extents(struct link *l, const struct chain_tuning *tuning, st
 /** The slow path of a first write: a new content ID on stable storage, change tracking dropped where that was asked. */
 VixError link_begin_write(struct link *l, struct err *err);
 
+/** Gives the file of a descriptor a new content ID where the old one stands, on stable storage; l->desc stays as it is.
+ * Of l are needed: store (for writing), desc, embedded, desc_off, desc_max. *ret_done false: that cannot be done
+ * without writing the descriptor anew, and nothing has changed. */
+VixError link_renew_cid_in_place(struct link *l, bool *ret_done, struct err *err);
+
 /** Sets a key of the disk database, on stable storage. */
 VixError link_set_ddb(struct link *l, const char *key, const char *value, struct err *err);
 

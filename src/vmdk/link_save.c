@@ -250,6 +250,12 @@ static VixError new_cid_locked(struct link *l, struct err *err)
     return done ? descriptor_set_cid(l->desc, cid, err) : rewrite_for_write(l, cid, err);
 }
 
+VixError link_renew_cid_in_place(struct link *l, bool *ret_done, struct err *err)
+{
+    *ret_done = false;
+    return l->desc->change_track_path != NULL ? VIX_OK : change_cid_in_place(l, random_cid(), ret_done, err);
+}
+
 VixError link_begin_write(struct link *l, struct err *err)
 {
     SCOPED_LOCK(&l->meta_lock);

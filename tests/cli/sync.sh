@@ -59,6 +59,36 @@ try "sync: not with --full either" exists_full
 bad_state() { echo '{}' >else.raw.vixstate && fails_with 1 '.*else.raw.vixstate.*not a state.*' "$VIXDISK" sync base.vmdk else.raw && sync --full base.vmdk else.raw && sync base.vmdk else.raw && delta 0; }
 try "sync: a state that is none" bad_state
 
+# What a repair puts back was not there for the copy: under the content ID that the copy knows it would stay so.
+damage() { # entries of four grains in the primary tables
+    PYTHONPATH=$SRC/tests/check PYTHONDONTWRITEBYTECODE=1 VIXDISK=$VIXDISK python3 -c 'from image import *
+disk = Sparse("hurt.vmdk")
+for grain in range(4):
+    disk.set_gte(PRIMARY, grain, 0)'
+}
+cid() { json_of "open('$2', 'w').write(str([l['cid'] for l in d['chain']]))" "$VIXDISK" info --json "$1"; }
+repaired() {
+    qemu-img create -q -f vmdk hurt.vmdk 16M && write hurt.vmdk 0 1M 41 && damage && sync hurt.vmdk hurt.raw &&
+        cid hurt.vmdk before && "$VIXDISK" check hurt.vmdk
+    [ $? = 4 ] && cid hurt.vmdk looked && cmp before looked && ! "$VIXDISK" check --repair hurt.vmdk &&
+        cid hurt.vmdk after && ! cmp -s before after && "$VIXDISK" check hurt.vmdk && sync hurt.vmdk hurt.raw &&
+        same hurt.vmdk hurt.raw raw
+}
+try "sync: data that a repair has put back" repaired
+parent() {
+    "$VIXDISK" snapshot hurt.vmdk kid.vmdk && damage && cid hurt.vmdk before && "$VIXDISK" check --repair --json hurt.vmdk >said
+    json said "[p['name'] for p in d['problems'] if p['note']] == ['content-id-kept'] and
+        any('kid.vmdk' in p['detail'] for p in d['problems'])" && cid hurt.vmdk after && cmp before after &&
+        same kid.vmdk hurt.raw raw
+}
+try "check: a parent's content ID stays for its child, which is told" parent
+apart() {
+    mkdir -p apart && "$VIXDISK" snapshot hurt.vmdk apart/kid.vmdk && rm kid.vmdk && damage &&
+        "$VIXDISK" check --repair --chain --allow-outside --json apart/kid.vmdk >said
+    json said "any(p['name'] == 'content-id-kept' for p in d['problems'])" && same apart/kid.vmdk hurt.raw raw
+}
+try "check: so it does for the disk above it in the chain" apart
+
 for type in monolithicSparse monolithicFlat twoGbMaxExtentSparse vmfsThin; do
     to_vmdk() {
         sync -t "$type" base.vmdk "to-$type.vmdk" && "$VIXDISK" compare base.vmdk "to-$type.vmdk" && sync --verify full two.vmdk "to-$type.vmdk" &&
