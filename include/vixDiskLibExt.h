@@ -132,8 +132,10 @@ VixError VixDiskLibExt_Measure(VixDiskLibHandle diskHandle, VixDiskLibDiskType d
                                uint64 *requiredBytes, uint64 *fullBytes);
 
 /** Merges a closed child disk into its parent and removes the child's files. At any moment the chain, or after it the
- * parent alone, reads the same; a merge that was cut short can be done again.
- * Return: VIX_E_DISK_PARTIALCHAIN while another child of the parent lies beside it. */
+ * parent alone, reads the same; a merge that was cut short can be done again. Until then other children of the parent,
+ * in other folders, read what was merged so far.
+ * Return: VIX_E_DISK_PARTIALCHAIN while another child of the parent lies beside it; VIX_E_INCORRECT_FILE_TYPE for a
+ * symbolic link. */
 VixError VixDiskLibExt_Commit(VixDiskLibConnection connection, const char *childPath,
                               VixDiskLibExt_ProgressFunc progress, void *data);
 

@@ -98,8 +98,10 @@ VixError ops_shrink(struct disk *d, struct ops_progress progress, struct err *er
 VixError ops_grow(struct store_fs *fs, const char *path, uint64_t capacity, bool update_geometry, struct err *err);
 
 /** Merges a child into its parent and removes the child's files. At any moment the child's chain, or after it the
- * parent alone, reads the same; cut short, it can be done again. Refused with VIX_E_DISK_PARTIALCHAIN while another
- * child of the parent is in the parent's folder; VIX_E_INCORRECT_FILE_TYPE for a symbolic link. */
+ * parent alone, reads the same; cut short, it can be done again. Until then the parent has part of the child's data
+ * under its old content ID, because the two files cannot change together: children in other folders, which are not
+ * known, read it. Refused with VIX_E_DISK_PARTIALCHAIN while another child of the parent is in the parent's folder;
+ * VIX_E_INCORRECT_FILE_TYPE for a symbolic link. */
 VixError ops_commit(struct store_fs *fs, const char *child_path, struct ops_progress progress, struct err *err);
 
 /** Records another place of a disk's parent (chain_reparent). */
