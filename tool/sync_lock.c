@@ -27,6 +27,8 @@ int sync_lock_take(struct cli *cli, const char *state_path, struct sync_lock *re
             return fail_errno(cli, ret_lock->path, errno, "cannot be made");
         }
         if (flock(ret_lock->fd, LOCK_EX | LOCK_NB) != 0) {
+            close(ret_lock->fd); /* whoever has it removes it; what has that name then is another's */
+            ret_lock->fd = -1;
             return fail_with(cli, ret_lock->path, VIX_E_FILE_ALREADY_LOCKED,
                              "another sync to the same copy is running");
         }
@@ -41,9 +43,7 @@ int sync_lock_take(struct cli *cli, const char *state_path, struct sync_lock *re
 void sync_lock_drop(struct sync_lock *lock)
 {
     if (lock->path != NULL && lock->fd >= 0) {
-        if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0) {
-            unlink(lock->path);
-        }
+        unlink(lock->path);
         close(lock->fd);
     }
     free(lock->path);

@@ -93,6 +93,28 @@ def one_fails(place):
     same(place)
 
 
+def a_lock_of_others_stays(place):
+    """What a run could not lock is not its own to remove, whoever has it at the end."""
+    lock = place.path("copies/%s.vixstate.lock" % copies(place)[1])
+    seen = []
+
+    def others(label, data, session):
+        if not seen:
+            held.close()  # the run that had it has ended, and the next one has begun
+            os.unlink(lock)
+            with open(lock, "w"):
+                seen.append(label)
+        return data
+    place.guest_writes(0, b"of the first")
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        place.host.hook = others
+        sync(place, status=75)
+        place.host.hook = None
+    assert seen and os.path.exists(lock), seen
+    os.unlink(lock)
+
+
 def changes_are_lost(place):
     place.tell(fault="FileFault", after=1)
     told, said = sync(place, "--no-full", status=3)
@@ -184,7 +206,8 @@ def mistakes(place):
 def main():
     with Tracked(sys.argv[1], disks=DISKS) as place:
         for name, test in (("everything, then changes", first_then_changes), ("as of one snapshot", as_of_one_snapshot),
-                           ("one disk fails", one_fails), ("changes are lost", changes_are_lost),
+                           ("one disk fails", one_fails),
+                           ("a lock of others", a_lock_of_others_stays), ("changes are lost", changes_are_lost),
                            ("runs that are stopped", is_stopped), ("to VMDKs", other_types), ("the report", report),
                            ("mistakes", mistakes)):
             tap.check("sync --all: " + name, test, place)
