@@ -24,7 +24,10 @@ struct sync_run {
     const struct sync_options *options; /* what is asked for */
     char *state_path;
     struct sync_lock lock;
-    bool found; /* the state was there */
+    bool found;     /* the state was there, and is of use */
+    bool had_state; /* there was one, whatever it is */
+    bool begun;     /* the state is this run's */
+    bool unnoted;   /* it could not be written */
     struct sync_source source;
     struct sync_target target;
     struct sync_state state;
@@ -152,6 +155,14 @@ static bool begin_state(struct sync_run *r)
     return good;
 }
 
+/** Puts the state on stable storage. */
+static int write_state(struct sync_run *r)
+{
+    int status = sync_state_write(r->cli, r->state_path, &r->state);
+    r->unnoted = status != STATUS_DONE;
+    return status;
+}
+
 /* ---- a pass ---- */
 
 /** Everything that was told is on stable storage and in the state. */
@@ -178,7 +189,7 @@ static int checkpoint(struct sync_run *r)
         return fail_with(r->cli, r->state_path, VIX_E_OUT_OF_MEMORY, "of the state");
     }
     r->state.bytes_copied = copier_totals(r->copier)->read;
-    return sync_state_write(r->cli, r->state_path, &r->state);
+    return write_state(r);
 }
 
 static bool take_change(void *ctx, uint64_t start, uint64_t length)
@@ -307,7 +318,7 @@ static int verify(struct sync_run *r)
         status = fail_kept(r->cli, path, code, copier_may_pass(r->copier), copier_failure(r->copier));
     } else if (status == STATUS_DONE && t->different > 0) {
         bool known = sync_state_reset(&r->state, NULL);
-        status = known ? sync_state_write(r->cli, r->state_path, &r->state) : STATUS_FAILED;
+        status = known ? write_state(r) : STATUS_FAILED;
         status = fail_with(r->cli, r->target.path, VIX_E_FAIL,
                            "the copy differs from the source, first in the piece at offset %" PRIu64 ", %" PRIu64
                            " bytes in pieces that differ; the next run copies everything",
@@ -333,37 +344,42 @@ static int complete(struct sync_run *r)
     r->state.bytes_copied = copier_totals(r->copier)->read;
     r->state.snapshot_time = r->source.time != NULL ? strdup(r->source.time) : NULL;
     sync_target_identify(&r->target, true, &r->state);
-    return sync_state_write(r->cli, r->state_path, &r->state);
+    return write_state(r);
 }
 
-/** Opens the copy. The state is there before a new one is, for what is there without a state is not written over. */
-static int open_target(struct sync_run *r, bool found)
+/** What the copy is now, closed or not, goes into the state. */
+static int note_target(struct sync_run *r, bool closed)
 {
-    struct cli *cli = r->cli;
+    sync_target_identify(&r->target, closed, &r->state);
+    return write_state(r);
+}
+
+/** Makes the copy ready to be written. One that is there is open by now, so nothing has become of its state if that
+ * cannot be; before anything of it is changed the state says that it is not complete. The state is there before a new
+ * copy is, for what is there without a state is not written over. */
+static int prepare_target(struct sync_run *r)
+{
     if (!begin_state(r)) {
-        return fail_with(cli, r->state_path, VIX_E_OUT_OF_MEMORY, "of the state");
+        return fail_with(r->cli, r->state_path, VIX_E_OUT_OF_MEMORY, "of the state");
     }
-    sync_target_identify(&r->target, false, &r->state);
-    int status = sync_state_write(cli, r->state_path, &r->state);
+    int status = note_target(r, false);
     if (status != STATUS_DONE) {
         return status;
     }
-    status = sync_target_open(cli, &r->target, r->source.changes.disk, r->source.changes.capacity);
-    if (status != STATUS_DONE) {
-        if (!found && !r->target.fresh) {
-            unlink(r->state_path);
-        }
-        return status;
+    r->begun = true;
+    status = sync_target_prepare(r->cli, &r->target, r->source.changes.disk, r->source.changes.capacity);
+    if (status != STATUS_DONE && !r->had_state && !r->target.fresh) {
+        unlink(r->state_path);
+        r->begun = false;
     }
-    sync_target_identify(&r->target, false, &r->state);
-    return sync_state_write(cli, r->state_path, &r->state);
+    return status == STATUS_DONE ? note_target(r, false) : status;
 }
 
 static int copy(struct sync_run *r)
 {
     struct cli *cli = r->cli;
     bool none = r->options->verify == NULL || strcmp(r->options->verify, "none") == 0;
-    int status = open_target(r, r->found);
+    int status = prepare_target(r);
     r->copier = status == STATUS_DONE ? copier_new(r->source.changes.disk, r->target.disk, r->target.fresh) : NULL;
     if (status == STATUS_DONE && r->copier == NULL) {
         status = fail_with(cli, r->target.path, VIX_E_OUT_OF_MEMORY, "of the buffers");
@@ -381,7 +397,13 @@ static int copy(struct sync_run *r)
         status = close_disk(cli, r->target.path, r->target.disk, status);
         r->target.disk = NULL;
     }
-    return status == STATUS_DONE ? complete(r) : status;
+    if (status == STATUS_DONE) {
+        return complete(r);
+    }
+    if (r->begun && !r->unnoted) {
+        (void)note_target(r, true); /* what others write to what is left is noticed */
+    }
+    return status;
 }
 
 int sync_run_begin(const struct sync_job *job, struct sync_run **ret_run)
@@ -400,14 +422,14 @@ int sync_run_begin(const struct sync_job *job, struct sync_run **ret_run)
     r->cli = cli;
     r->options = options;
     int status = sync_lock_take(cli, r->state_path, &r->lock);
+    r->had_state = access(r->state_path, F_OK) == 0;
     if (status == STATUS_DONE && !options->full) {
         status = sync_state_read(cli, r->state_path, &r->state, &r->found);
     }
     if (status == STATUS_DONE) {
         status = sync_target_find(cli, job->target, options->type, &r->target);
     }
-    bool ours = r->found || (options->full && access(r->state_path, F_OK) == 0);
-    if (status == STATUS_DONE && r->target.exists && !options->overwrite && !ours) {
+    if (status == STATUS_DONE && r->target.exists && !options->overwrite && !r->had_state) {
         return fail_with(cli, r->target.path, VIX_E_FILE_ALREADY_EXISTS,
                          "it exists, and %s does not: --overwrite writes over it", r->state_path);
     }
@@ -421,6 +443,12 @@ static int follow_plan(struct sync_run *r)
     if (r->source.change_id == NULL && r->options->map != NULL && strcmp(r->options->map, "cbt") == 0) {
         return fail_with(cli, r->source.path, VIX_E_NOT_SUPPORTED,
                          "there is no change tracking; --enable-cbt switches it on");
+    }
+    if (r->target.exists) {
+        int status = sync_target_open(cli, &r->target, r->options->dry_run ? VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0);
+        if (status != STATUS_DONE) {
+            return status;
+        }
     }
     VixError code = make_plan(r, r->found);
     if (code != VIX_OK) {
@@ -480,6 +508,7 @@ void sync_run_end(struct sync_run *r)
     }
     sync_lock_drop(&r->lock);
     sync_state_clear(&r->state);
+    sync_target_clear(&r->target);
     for (size_t i = 0; i < r->plan_count; i++) {
         free(r->plan[i].change_id);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sync_run.h - one disk's run of sync, in two steps: what can be said without the server, then the copy. Several disks
+/* sync_run.h - one disk's run of sync, in two steps: what can be said without the source, then the copy. Several disks
  * may be copied by as many threads; each has a run of its own, and what they share is not changed meanwhile. What makes
  * it safe to be killed at any moment is told in sync_state.h. */
 #ifndef VIXDISK_TOOL_SYNC_RUN_H

@@ -141,6 +141,7 @@ static bool read_object(struct json_object *object, struct sync_state *state)
     (void)get_number(object, "target-device", &state->target_device);
     (void)get_number(object, "target-inode", &state->target_inode);
     (void)get_number(object, "target-mtime", &state->target_mtime);
+    (void)get_number(object, "target-files", &state->target_files);
     state->device_key = (int32_t)key;
     return read_parts(object, state);
 }
@@ -206,6 +207,7 @@ static struct json_object *state_json(const struct sync_state *state)
     json_add_number(object, "target-device", state->target_device);
     json_add_number(object, "target-inode", state->target_inode);
     json_add_number(object, "target-mtime", state->target_mtime);
+    json_add_number(object, "target-files", state->target_files);
     return object;
 }
 

@@ -33,6 +33,7 @@ struct sync_state {
     /* The copy, as it was left: so that one that somebody else has written or put in its place is found out. */
     uint64_t target_device, target_inode; /* 0: not known (a device, a disk on a server) */
     uint64_t target_mtime;                /* ns; 0: not known, a run has not ended */
+    uint64_t target_files;                /* of a VMDK a mark of all its files; 0: not known */
 };
 
 /** Reads a state. *ret_found false: there is none. A file that is no state is an error (reported; status returned). */

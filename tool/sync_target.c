@@ -5,8 +5,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/** Whether a disk on a server is there: opening tells, and that there is none is not a failure. */
+static int find_remote(struct cli *cli, struct sync_target *target)
+{
+    VixDiskLibHandle disk = NULL;
+    int status = need_machine(cli);
+    if (status >= 0) {
+        return status;
+    }
+    cli->common.remote.snapshot = ""; /* a copy is written as it is now; the source may be read as of a snapshot */
+    status = cli_connect_server(cli);
+    if (status != STATUS_DONE) {
+        return status;
+    }
+    VixError code = VixDiskLib_Open(cli->server, target->path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disk);
+    target->exists = code == VIX_OK;
+    if (code == VIX_E_FILE_NOT_FOUND) {
+        return STATUS_DONE;
+    }
+    return code == VIX_OK ? close_disk(cli, target->path, disk, STATUS_DONE) : fail(cli, target->path, code);
+}
 
 int sync_target_find(struct cli *cli, const char *path, struct type_arg type, struct sync_target *ret_target)
 {
@@ -16,7 +39,7 @@ int sync_target_find(struct cli *cli, const char *path, struct type_arg type, st
         return usage_error(cli, "a streamOptimized disk is written once and in order: it cannot be kept up to date");
     }
     if (ret_target->remote) {
-        return STATUS_DONE; /* opening it tells */
+        return find_remote(cli, ret_target);
     }
     if (stat(path, &st) == 0) {
         ret_target->exists = true;
@@ -36,10 +59,31 @@ static uint64_t mtime_of(const struct stat *st)
     return (uint64_t)st->st_mtim.tv_sec * UINT64_C(1000000000) + (uint64_t)st->st_mtim.tv_nsec;
 }
 
+static uint64_t add_to_hash(uint64_t hash, uint64_t number) /* FNV-1a */
+{
+    for (unsigned i = 0; i < 64; i += 8) {
+        hash = (hash ^ (number >> i & 0xff)) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+/** One number for all files of a VMDK: which ones they are, and when each was written last. 0: none is known. */
+static uint64_t mark_of_files(const struct sync_target *target)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    struct stat st;
+    for (size_t i = 0; target->files != NULL && target->files[i] != NULL; i++) {
+        if (stat(target->files[i], &st) == 0 && S_ISREG(st.st_mode)) {
+            hash = add_to_hash(add_to_hash(add_to_hash(hash, st.st_dev), st.st_ino), mtime_of(&st));
+        }
+    }
+    return target->files == NULL ? 0 : hash >> 1 | 1; /* JSON's numbers have a sign */
+}
+
 const char *sync_target_differs(const struct sync_target *target, const struct sync_state *state)
 {
     struct stat st;
-    if (!target->remote && !target->exists) {
+    if (!target->exists) {
         return "the copy is gone";
     }
     if (!look(target, &st) || state->target_inode == 0) {
@@ -48,11 +92,62 @@ const char *sync_target_differs(const struct sync_target *target, const struct s
     if (st.st_ino != state->target_inode || st.st_dev != state->target_device) {
         return "another file is in the place of the copy";
     }
-    return state->target_mtime != 0 && state->target_mtime != mtime_of(&st) ? "the copy was written to by others"
-                                                                            : NULL;
+    bool written = state->target_mtime != 0 && state->target_mtime != mtime_of(&st);
+    written = written || (state->target_files != 0 && state->target_files != mark_of_files(target));
+    return written ? "the copy was written to by others" : NULL;
 }
 
 /* ---- opening ---- */
+
+static void forget_files(struct sync_target *target)
+{
+    for (size_t i = 0; target->files != NULL && target->files[i] != NULL; i++) {
+        free(target->files[i]);
+    }
+    free(target->files);
+    target->files = NULL;
+}
+
+static bool take_file(struct sync_target *target, size_t *count, const char *file)
+{
+    if (file != NULL) {
+        target->files[*count] = strdup(file);
+        *count += target->files[*count] != NULL;
+    }
+    return file == NULL || target->files[*count - 1] != NULL;
+}
+
+/** Notes the files of the open disk. */
+static int list_files(struct cli *cli, struct sync_target *target)
+{
+    VixDiskLibExt_Details *details = NULL;
+    size_t count = 0;
+    forget_files(target);
+    VixError code = target->remote ? VIX_OK : VixDiskLibExt_GetDetails(target->disk, &details);
+    if (code != VIX_OK) {
+        return fail(cli, target->path, code);
+    }
+    for (uint32 i = 0; details != NULL && i < details->numLinks; i++) {
+        count += 1 + details->links[i].numExtents;
+    }
+    target->files = count > 0 ? calloc(count + 1, sizeof target->files[0]) : NULL;
+    bool good = count == 0 || target->files != NULL;
+    count = 0;
+    for (uint32 i = 0; good && target->files != NULL && i < details->numLinks; i++) {
+        good = take_file(target, &count, details->links[i].file);
+        for (uint32 j = 0; good && j < details->links[i].numExtents; j++) {
+            good = take_file(target, &count, details->links[i].extents[j].file);
+        }
+    }
+    VixDiskLibExt_FreeDetails(details);
+    return good ? STATUS_DONE : fail_with(cli, target->path, VIX_E_OUT_OF_MEMORY, "of the names of its files");
+}
+
+static int open_as(struct cli *cli, struct sync_target *target, enum disk_format format, uint32 flags)
+{
+    int status = open_disk(cli, target->path, format, flags, &target->disk);
+    return status == STATUS_DONE ? list_files(cli, target) : status;
+}
 
 static enum disk_format format_of(const struct sync_target *target)
 {
@@ -110,22 +205,6 @@ static int make(struct cli *cli, struct sync_target *target, VixDiskLibHandle so
     return status;
 }
 
-/** Whether a disk on a server is there: opening tells, and is not a failure. */
-static int find_remote(struct cli *cli, struct sync_target *target)
-{
-    VixDiskLibHandle disk = NULL;
-    int status = need_machine(cli);
-    status = status < 0 ? cli_connect_server(cli) : status;
-    if (status == STATUS_DONE) {
-        VixError code = VixDiskLib_Open(cli->server, target->path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &disk);
-        target->exists = code != VIX_E_FILE_NOT_FOUND;
-        if (code == VIX_OK) {
-            code = VixDiskLib_Close(disk);
-        }
-    }
-    return status;
-}
-
 /** A raw file gets the source's capacity; a VMDK can only grow; a device is what it is. */
 static int fit(struct cli *cli, struct sync_target *target, bool raw, uint64_t have, uint64_t want)
 {
@@ -161,17 +240,19 @@ static bool is_raw(VixDiskLibHandle disk)
     return raw;
 }
 
-int sync_target_open(struct cli *cli, struct sync_target *target, VixDiskLibHandle source, uint64_t capacity)
+int sync_target_open(struct cli *cli, struct sync_target *target, uint32 flags)
+{
+    return open_as(cli, target, format_of(target), flags);
+}
+
+int sync_target_prepare(struct cli *cli, struct sync_target *target, VixDiskLibHandle source, uint64_t capacity)
 {
     uint64_t have = 0;
     struct stat st;
-    int status = target->remote ? find_remote(cli, target) : STATUS_DONE;
-    enum disk_format format = format_of(target);
-    if (status == STATUS_DONE && !target->exists) {
+    int status = STATUS_DONE;
+    if (!target->exists) {
         status = make(cli, target, source, capacity);
-    }
-    if (status == STATUS_DONE) {
-        status = open_disk(cli, target->path, format, 0, &target->disk);
+        status = status == STATUS_DONE ? open_as(cli, target, format_of(target), 0) : status;
     }
     if (status == STATUS_DONE) {
         status = disk_bytes(cli, target->path, target->disk, &have);
@@ -188,17 +269,22 @@ int sync_target_open(struct cli *cli, struct sync_target *target, VixDiskLibHand
     if (status == STATUS_DONE) {
         status = fit(cli, target, raw, have, capacity);
     }
-    return status == STATUS_DONE ? open_disk(cli, target->path, raw ? FORMAT_RAW : FORMAT_VMDK, 0, &target->disk)
-                                 : status;
+    return status == STATUS_DONE ? open_as(cli, target, raw ? FORMAT_RAW : FORMAT_VMDK, 0) : status;
 }
 
-void sync_target_identify(const struct sync_target *target, bool complete, struct sync_state *state)
+void sync_target_identify(const struct sync_target *target, bool closed, struct sync_state *state)
 {
     struct stat st;
-    state->target_inode = state->target_device = state->target_mtime = 0;
+    state->target_inode = state->target_device = state->target_mtime = state->target_files = 0;
     if (look(target, &st)) {
         state->target_inode = st.st_ino;
         state->target_device = st.st_dev;
-        state->target_mtime = complete ? mtime_of(&st) : 0;
+        state->target_mtime = closed ? mtime_of(&st) : 0;
+        state->target_files = closed ? mark_of_files(target) : 0;
     }
+}
+
+void sync_target_clear(struct sync_target *target)
+{
+    forget_files(target);
 }

@@ -109,6 +109,59 @@ try "sync: --dry-run changes nothing" dry
 locked() { ( flock 9; ! "$VIXDISK" sync three.vmdk copy.raw 2>err && grep -q 'another sync' err ) 9>copy.raw.vixstate.lock; }
 try "sync: one at a time" locked
 
+# A copy that somebody else has open: nothing becomes of its state, and what they have written is noticed.
+refused() {
+    local status=0
+    cp h.raw.vixstate before
+    "$VIXDISK" sync -q "$@" h.vmdk h.raw 2>err || status=$?
+    cat err && [ $status -eq 75 ] && cmp before h.raw.vixstate
+}
+held_by_writer() {
+    "$VIXDISK" create -q -s 8M h.vmdk && fill_vmdk h.vmdk 0 && sync h.vmdk h.raw && mkfifo pipe || return 1
+    "$VIXDISK" write -q -f raw h.raw <pipe &
+    local pid=$! refused=0
+    exec 8>pipe
+    head -c 1M /dev/urandom >&8 # more than a pipe holds: it is being read, so the copy is open
+    refused || refused=$?
+    exec 8>&-
+    wait $pid && [ $refused -eq 0 ] && sync h.vmdk h.raw && whole 'by others' && same h.vmdk h.raw raw
+}
+try "sync: a copy that is being written by another" held_by_writer
+held_by_reader() {
+    "$VIXDISK" read -q -f raw h.raw >pipe 2>/dev/null &
+    local pid=$! refused=0
+    exec 8<pipe
+    head -c 512 <&8 >/dev/null
+    refused --full || refused=$?
+    exec 8<&-
+    wait $pid
+    [ $refused -eq 0 ] && sync h.vmdk h.raw && delta 0
+}
+try "sync: --full of a copy that is being read by another" held_by_reader
+# A run that fails half-way notes how it leaves the copy: gone on with if it is so, copied anew if it is not.
+fails_half_way() { ( trap '' XFSZ && ulimit -f 4096 && ! "$VIXDISK" sync -q "$1" h.raw ); }
+failed() {
+    "$VIXDISK" snapshot -q h.vmdk h1.vmdk && fill_vmdk h1.vmdk 6M && fails_half_way h1.vmdk && sync h1.vmdk h.raw &&
+        delta 65536 && same h1.vmdk h.raw raw
+}
+try "sync: a run that failed is gone on with" failed
+failed_touched() {
+    "$VIXDISK" snapshot -q h1.vmdk h2.vmdk && fill_vmdk h2.vmdk 7M && fails_half_way h2.vmdk &&
+        printf x | dd of=h.raw bs=1 seek=1M conv=notrunc status=none && sync h2.vmdk h.raw && whole 'by others' &&
+        same h2.vmdk h.raw raw
+}
+try "sync: a run that failed, and others write" failed_touched
+extents() { # every file of the copy is looked at
+    local type
+    for type in monolithicFlat twoGbMaxExtentSparse; do
+        rm -f e*.vmdk e.vmdk.vixstate
+        sync -t $type base.vmdk e.vmdk && sync base.vmdk e.vmdk && delta 0 && fill "$(ls e-*.vmdk)" 1048576 512 &&
+            sync --dry-run base.vmdk e.vmdk && whole 'by others' && sync base.vmdk e.vmdk && whole 'by others' &&
+            "$VIXDISK" compare base.vmdk e.vmdk && sync base.vmdk e.vmdk && delta 0 || return 1
+    done
+}
+try "sync: others write to an extent of the copy" extents
+
 # Killed at any moment, the next run is right: random writes, random kills, with a checkpoint at each 4 MiB.
 killed() {
     local round kills=0

@@ -16,7 +16,7 @@ import tap
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 vixdisk = os.path.realpath(os.environ["VIXDISK"])
 host = diskhost.DiskHost("login-delay-ms = 0\n")
-for folder in ("big", "many", "two"):
+for folder in ("big", "many", "two", "up"):
     os.makedirs(host.at(folder))
 
 
@@ -45,6 +45,7 @@ write(host.at("vm1", "vm1.vmdk"), 0, 256 * KIB, 0x11)
 write(host.at("vm1", "vm1.vmdk"), 5 * MIB, 64 * KIB, 0x12)
 for name in ("a", "b"):
     qemu("qemu-img", "create", "-q", "-f", "vmdk", host.at("two", name + ".vmdk"), "4M")
+qemu("qemu-img", "create", "-q", "-f", "vmdk", host.at("up", "up.vmdk"), "8M")
 STRIPES = [n * 128 * KIB for n in range(1, 2501)]
 with open(os.path.join(host.folder, "stripes"), "wb") as file:
     for at in STRIPES:
@@ -56,7 +57,8 @@ run("create", "-q", "-s", 1024 * GIB, "-t", "vmfsThin", host.at("big", "big.vmdk
 diskhost.run("--add-user", "reader", "--read-only", "--config", host.config, text="reader\n")
 host.start()
 vim = host.login()
-VM1, BIG, MANY, TWO = (vim.find_vm("[datastore1] %s/%s.vmx" % (name, name)) for name in ("vm1", "big", "many", "two"))
+VM1, BIG, MANY, TWO, UP = (vim.find_vm("[datastore1] %s/%s.vmx" % (name, name))
+                           for name in ("vm1", "big", "many", "two", "up"))
 DISK = "[datastore1] vm1/vm1.vmdk"
 
 
@@ -445,6 +447,50 @@ def sessions_end():
     idle.stop()
 
 
+def to_the_host():
+    """A copy on the host that is gone is copied whole; a disk there that is no copy is not written over unasked."""
+    there = {**variables_of(host, UP), "VIXDISK_SNAPSHOT": ""}
+    source, child = (os.path.join(host.folder, name) for name in ("source.vmdk", "child.vmdk"))
+
+    def send(disk, *more, to="copy", status=0):
+        out, said = run("sync", "--json", "--state", to + ".state", *more, disk, "[datastore1] up/%s.vmdk" % to,
+                        status=status, **there)
+        if status == 0 and "--dry-run" not in more:
+            qemu("qemu-img", "compare", "-q", "-f", "vmdk", "-F", "vmdk", disk, host.at("up", to + ".vmdk"))
+        return json.loads(out)
+
+    def remove(name):
+        for file in os.listdir(host.at("up")):
+            if file.startswith(name):
+                os.unlink(host.at("up", file))
+
+    qemu("qemu-img", "create", "-q", "-f", "vmdk", source, "8M")
+    write(source, 0, 3 * MIB, 0x61)
+    assert send(source)["mode"] == "full"
+    qemu("qemu-img", "create", "-q", "-f", "vmdk", "-b", source, "-F", "vmdk", child)
+    write(child, 5 * MIB, 64 * KIB, 0x62)
+    told = send(child, "--dry-run")
+    assert (told["mode"], told["changed-bytes"]) == ("delta", 64 * KIB), told
+    assert send(child)["changed-bytes"] == 64 * KIB
+    remove("copy")
+    told = send(child)
+    assert told["mode"] == "full" and "gone" in told["reason"], told
+    remove("copy")
+    told = send(source, "--dry-run")
+    assert told["mode"] == "full" and "gone" in told["reason"] and not os.path.exists(host.at("up", "copy.vmdk")), told
+    run("sync", "--no-full", "--state", "copy.state", child, "[datastore1] up/copy.vmdk", status=3, **there)
+    run("create", "-q", "-s", "8M", "-t", "vmfsThin", host.at("up", "precious.vmdk"))
+    subprocess.run([vixdisk, "write", "-q", host.at("up", "precious.vmdk")], check=True, input=b"precious" * 64)
+    for more in ((), ("--full",)):
+        told = send(source, *more, to="precious", status=1)
+        assert told["name"] == "VIX_E_FILE_ALREADY_EXISTS" and "--overwrite" in told["message"], told
+    with open(host.at("up", "precious-flat.vmdk"), "rb") as file:
+        assert file.read(512) == b"precious" * 64
+    assert not os.path.exists(os.path.join(host.folder, "precious.state"))
+    assert send(source, "--overwrite", to="precious")["mode"] == "full"
+    assert send(source, to="precious")["changed-bytes"] == 0
+
+
 def a_snapshot_is_asked_for():
     _, said = run("sync", DISK, "copy.img", status=1, **{**variables, "VIXDISK_SNAPSHOT": ""})
     assert "--snapshot none" in said, said
@@ -458,7 +504,7 @@ for name, test in (("IDs go with links", ids_go_with_links), ("what was ever wri
                    ("sync: back in time", back_in_time), ("sync: another disk of that name", another_place),
                    ("sync: QEMU has the disk open", open_in_qemu),
                    ("sync --all", all_disks), ("sync: sessions that end", sessions_end),
-                   ("sync: no snapshots here", a_snapshot_is_asked_for)):
+                   ("sync: to the host", to_the_host), ("sync: no snapshots here", a_snapshot_is_asked_for)):
     tap.check("changes of vixdiskd: " + name, test)
 host.stop()
 diskhost.remove_all()  # also a host that a failed test has left
