@@ -153,7 +153,7 @@ static uint64_t mix(uint64_t x)
 static bool next_request(struct bench *bench, uint64_t *ret_sector)
 {
     uint64_t index = atomic_fetch_add(&bench->next, 1);
-    if (index >= bench->count || atomic_load(&bench->stop)) {
+    if (index >= bench->count || atomic_load(&bench->stop) || stop_signal() != 0) {
         return false;
     }
     uint64_t place = bench->random ? mix(bench->seed + index) % bench->places : index % bench->places;

@@ -159,6 +159,24 @@ try "bench write, deep" bench "d['operation'] == 'write' and d['count'] == 48" w
 refuse 1 "bench write has written" "$VIXDISK" compare -F raw base.vmdk model
 bench_text() { "$VIXDISK" bench read base.vmdk >out && cat out && grep -q 'MiB/s' out && grep -q '99.9% ' out; }
 try "bench for people" bench_text
+bench_stops() { # also where no progress is shown
+    local depth pid status
+    for depth in 1 4; do
+        status=0
+        "$VIXDISK" bench read -q -d $depth -c 1000000000 -s 4K base.vmdk >out 2>&1 &
+        pid=$!
+        sleep 0.2
+        kill -TERM $pid
+        for _ in $(seq 100); do
+            kill -0 $pid 2>/dev/null || break
+            sleep 0.05
+        done
+        kill -KILL $pid 2>/dev/null
+        wait $pid || status=$?
+        echo "depth $depth: $status" && [ $status -eq 143 ] || return 1
+    done
+}
+try "bench ends at the first SIGTERM" bench_stops
 refuse 2 "bench of neither" "$VIXDISK" bench erase base.vmdk
 refuse 1 "bench: a request larger than the disk" "$VIXDISK" bench read -s 32M base.vmdk
 
