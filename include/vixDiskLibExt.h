@@ -42,8 +42,8 @@ VixError VixDiskLibExt_OpenRaw(VixDiskLibConnection connection, const char *path
                                VixDiskLibHandle *diskHandle);
 
 /** Opens a stream that is read once and in order (a pipe) as a source of VixDiskLibExt_Convert: raw bytes of a disk of
- * that capacity, or, with capacity 0, a streamOptimized VMDK, which tells its capacity. The file descriptor stays the
- * caller's. */
+ * that capacity, which has to end there (else VIX_E_DISK_OUTOFRANGE at the last sector), or, with capacity 0, a
+ * streamOptimized VMDK, which tells its capacity. The file descriptor stays the caller's. */
 VixError VixDiskLibExt_OpenRawStream(VixDiskLibConnection connection, int fd, VixDiskLibSectorType capacity,
                                      VixDiskLibHandle *diskHandle);
 

@@ -275,16 +275,18 @@ static int open_vmdk_input(struct cli *cli, VixDiskLibHandle *ret_disk)
 
 static int open_raw_input(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)
 {
-    struct stat st;
-    uint64_t bytes = args->size.bytes;
-    if (!args->size.given) {
-        off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
-        if (at < 0 || fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode) || at > st.st_size) {
-            return usage_error(cli, "the size of standard input is not known: -s SIZE");
-        }
-        bytes = (uint64_t)(st.st_size - at);
+    uint64_t have = 0;
+    bool known = input_bytes(&have);
+    if (!known && !args->size.given) {
+        return usage_error(cli, "the size of standard input is not known: -s SIZE");
     }
-    return open_input_stream(cli, (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES, ret_disk);
+    uint64_t sectors = ((args->size.given ? args->size.bytes : have) + SECTOR_BYTES - 1) / SECTOR_BYTES;
+    if (known && have > sectors * SECTOR_BYTES) {
+        return fail_with(cli, "-", VIX_E_DISK_OUTOFRANGE,
+                         "standard input has %llu bytes, the disk %llu; nothing was written", (unsigned long long)have,
+                         (unsigned long long)(sectors * SECTOR_BYTES));
+    }
+    return open_input_stream(cli, sectors, ret_disk);
 }
 
 static int open_source(struct cli *cli, const struct convert_args *args, VixDiskLibHandle *ret_disk)

@@ -2,7 +2,6 @@
 /* cmd_write.c - copies standard input to a disk. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -40,18 +39,6 @@ struct copy {
     uint64_t expected; /* bytes to come, or 0 if that is not known */
     struct progress progress;
 };
-
-/** The bytes of standard input if it is a file; false if only reading tells. */
-static bool input_bytes(uint64_t *ret_bytes)
-{
-    struct stat st;
-    off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
-    if (at < 0 || fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode) || at > st.st_size) {
-        return false;
-    }
-    *ret_bytes = (uint64_t)(st.st_size - at);
-    return true;
-}
 
 /** Refuses input that cannot go in whole, before anything is written, as far as its length is known. */
 static int check_input(struct copy *copy)

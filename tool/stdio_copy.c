@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "progress.h"
@@ -65,4 +66,15 @@ int read_all(int fd, void *bytes, size_t len, size_t *ret_len)
         *ret_len += (size_t)n;
     }
     return 0;
+}
+
+bool input_bytes(uint64_t *ret_bytes)
+{
+    struct stat st;
+    off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
+    if (at < 0 || fstat(STDIN_FILENO, &st) != 0 || !S_ISREG(st.st_mode) || at > st.st_size) {
+        return false;
+    }
+    *ret_bytes = (uint64_t)(st.st_size - at);
+    return true;
 }

@@ -84,6 +84,21 @@ static VixError skip_to(struct disk_pipe *p, uint64_t sector, struct err *err)
     return code;
 }
 
+/** Behind the last sector a stream has to end: what goes on is not the disk that was announced. */
+static VixError check_end(struct disk_pipe *p, struct err *err)
+{
+    uint8_t byte;
+    uint64_t have = 0;
+    uint64_t bytes = p->base.capacity * SECTOR_SIZE;
+    VixError code = disk_read_fd(p->fd, &byte, sizeof byte, &have, p->base.path, bytes, err);
+
+    if (code == VIX_OK && have > 0) {
+        code = err_set(err, VIX_E_DISK_OUTOFRANGE, "%s: the stream goes on behind the %" PRIu64 " bytes announced",
+                       p->base.path, bytes);
+    }
+    return code;
+}
+
 static VixError pipe_read(struct disk *d, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
 {
     struct disk_pipe *p = (struct disk_pipe *)d;
@@ -100,7 +115,8 @@ static VixError pipe_read(struct disk *d, uint64_t sector, uint64_t nsectors, vo
             return code;
         }
     }
-    return read_next(p, nsectors, buf, err);
+    VixError code = read_next(p, nsectors, buf, err);
+    return code == VIX_OK && p->position == d->capacity ? check_end(p, err) : code;
 }
 
 static VixError pipe_map(struct disk *d, uint64_t sector, uint64_t nsectors, uint32_t flags, struct disk_run *ret_run,

@@ -166,6 +166,14 @@ try "raw from a pipe needs a size" no_size
 short_in() { local status=0; head -c 1M image | "$VIXDISK" convert -f raw -s 64M -t monolithicSparse - short.vmdk || status=$?
     [ $status -eq 1 ] && [ "$(files_like 'short*')" -eq 0 ]; }
 try "a pipe that ends early leaves nothing" short_in
+long_in() { local status=0; head -c 1M image | "$VIXDISK" convert -f raw -s 512K -t raw - long.raw 2>err || status=$?
+    cat err && [ $status -eq 1 ] && grep -q 'OUTOFRANGE.*goes on.*524288' err && [ "$(files_like 'long*')" -eq 0 ]; }
+try "a pipe that goes on beyond its size leaves nothing" long_in
+long_file_in() { head -c 1M image >longer && fails_in "$VIXDISK" convert -f raw -s 512K -t raw - long.raw <longer &&
+    "$VIXDISK" convert -f raw -s 1M -t raw - long.raw <longer && cmp longer long.raw; }
+fails_in() { local status=0; "$@" 2>err || status=$?
+    cat err && [ $status -eq 1 ] && grep -q '1048576.*524288.*nothing' err && [ "$(files_like 'long.*')" -eq 0 ]; }
+try "nor is a part taken of a file at standard input" long_file_in
 raw_out() { "$VIXDISK" convert -t raw streamOptimized.vmdk - | cmp - image; }
 try "raw to a pipe" raw_out
 stream_out() { rm -f out.vmdk; "$VIXDISK" convert -f raw -t streamOptimized image - | cat >out.vmdk &&

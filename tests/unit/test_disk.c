@@ -268,6 +268,23 @@ static void stream_that_ends_early(void **state)
     }
 }
 
+static void stream_that_goes_on(void **state)
+{
+    struct feeder f;
+    pthread_t thread;
+    int fd;
+    uint8_t buf[4 * 512];
+    struct disk *d = open_stream(&f, &thread, &fd, 4 * 512 + 1, 4);
+
+    (void)state;
+    assert_int_equal(disk_read(d, 0, 3, buf, &err), VIX_OK);
+    assert_int_equal(disk_read(d, 3, 1, buf, &err), VIX_E_DISK_OUTOFRANGE);
+    assert_non_null(strstr(err.text, "2048"));
+    assert_int_equal(disk_close(d, &err), VIX_OK);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(close(fd), 0);
+}
+
 static void stream_needs_a_size(void **state)
 {
     struct disk *d = NULL;
@@ -288,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(odd_raw_files, begin, end),
         cmocka_unit_test(stream_is_read_in_order),
         cmocka_unit_test(stream_that_ends_early),
+        cmocka_unit_test(stream_that_goes_on),
         cmocka_unit_test(stream_needs_a_size),
     };
     return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
