@@ -74,7 +74,7 @@ static void use_vm(struct vim_session *s, const char *vm)
         }
     }
     if (vim_attach_disk(s, vm, path, "persistent", 1 << 20, &key, &open, NULL) == VIX_OK) {
-        (void)vim_detach_disk(s, vm, key, path, NULL);
+        (void)vim_detach_disk(s, vm, key, path, NULL, NULL);
     }
     (void)vim_disable_methods(s, vm, "fuzz", NULL);
     (void)vim_enable_methods(s, vm, "fuzz", NULL);

@@ -244,7 +244,17 @@ static VixError new_record(const struct hotadd_folder *f, const struct plan *p, 
     return hotadd_record_new(f, &what, &h->record, err);
 }
 
-/** Where the server has put it. */
+static const struct vim_disk *disk_with_key(const struct vim_vm *vm, int32_t key)
+{
+    for (size_t i = 0; i < vm->disk_count; i++) {
+        if (vm->disks[i].key == key) {
+            return &vm->disks[i];
+        }
+    }
+    return NULL;
+}
+
+/** Where the server has put it, and how it is known there. */
 static VixError read_back(struct hotadd *h, struct hotadd_want *ret_want, struct err *err)
 {
     struct vim_vm *now = NULL;
@@ -253,13 +263,15 @@ static VixError read_back(struct hotadd *h, struct hotadd_want *ret_want, struct
     if (code != VIX_OK) {
         return code;
     }
-    const struct vim_disk *d = vim_disk_by_path(now, h->path);
-    if (d == NULL || d->key != h->key || d->unit < 0 || d->capacity == 0) {
+    const struct vim_disk *d = disk_with_key(now, h->key);
+    if (d == NULL || d->file_count == 0 || d->unit < 0 || d->capacity == 0) {
         code = err_set(err, VIX_E_FAIL, "%s: %s is attached to %s, but the server does not tell its unit and capacity",
                        vim_peer(h->r->session), h->path, h->proxy);
     } else {
         *ret_want = (struct hotadd_want){.unit = (unsigned)d->unit, .size = d->capacity};
         hotadd_id_of_uuid(d->uuid, ret_want->id, sizeof ret_want->id);
+        h->listed = alloc_text(d->files[0], err);
+        code = h->listed != NULL ? hotadd_record_set_uuid(h->record, d->uuid, err) : VIX_E_OUT_OF_MEMORY;
     }
     vim_vm_free(now);
     return code;
@@ -370,6 +382,7 @@ static void hotadd_free(struct hotadd *h)
     free(h->root);
     free(h->proxy);
     free(h->path);
+    free(h->listed);
     free(h);
 }
 
@@ -387,7 +400,8 @@ static VixError take_out(struct hotadd *h, const struct hotadd_folder *f, struct
         code = look_for_key(h, &why);
     }
     if (code == VIX_OK && h->key != 0) {
-        code = hotadd_detach(h->r->session, h->proxy, h->key, h->path, &why);
+        code = hotadd_detach(h->r->session, h->proxy, h->key, h->listed != NULL ? h->listed : h->path, h->record->uuid,
+                             &why);
     }
     if (code != VIX_OK) {
         return err_set(err, VIX_E_OBJECT_IS_BUSY,

@@ -47,7 +47,8 @@ void hotadd_wait_gone(const struct hostview *v, const char *address, unsigned ma
 const char *hotadd_server_name(struct vim_session *s);
 
 /** vim_detach_disk; a disk that is not attached is no failure. */
-VixError hotadd_detach(struct vim_session *s, const char *proxy, int32_t key, const char *path, struct err *err);
+VixError hotadd_detach(struct vim_session *s, const char *proxy, int32_t key, const char *path, const char *uuid,
+                       struct err *err);
 
 /** Detaches a disk that an earlier process has left attached to proxy. VIX_E_FILE_ALREADY_LOCKED: it is no leftover,
  * another open disk has it. *ret_changed: the machine's hardware is another now. */
@@ -67,6 +68,7 @@ struct hotadd {
     struct hostview view;
     char *proxy; /* reference of this machine */
     char *path;
+    char *listed;                 /* path, as the server spells it; NULL: not known */
     struct hotadd_record *record; /* NULL: nothing is attached */
     int32_t key;                  /* of the device at the server; 0: not known */
     bool open;                    /* whether it is attached is not known, and may be so later only */

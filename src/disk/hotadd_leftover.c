@@ -19,9 +19,10 @@ const char *hotadd_server_name(struct vim_session *s)
     return about->instance_uuid != NULL && about->instance_uuid[0] != '\0' ? about->instance_uuid : vim_peer(s);
 }
 
-VixError hotadd_detach(struct vim_session *s, const char *proxy, int32_t key, const char *path, struct err *err)
+VixError hotadd_detach(struct vim_session *s, const char *proxy, int32_t key, const char *path, const char *uuid,
+                       struct err *err)
 {
-    VixError code = vim_detach_disk(s, proxy, key, path, err);
+    VixError code = vim_detach_disk(s, proxy, key, path, uuid, err);
     return code == VIX_E_OBJECT_NOT_FOUND ? VIX_OK : code;
 }
 
@@ -79,7 +80,7 @@ static VixError detach_leftover(struct vim_session *s, const struct vim_vm *prox
 
     log_news("%s: %s was left attached to %s, key %d: detached", vim_peer(s), disk->files[0], proxy->moref, disk->key);
     forget_by_id(&v, disk);
-    return hotadd_detach(s, proxy->moref, disk->key, disk->files[0], err);
+    return hotadd_detach(s, proxy->moref, disk->key, disk->files[0], disk->uuid, err);
 }
 
 /** The disk of a record in the machine's hardware as it is now; NULL: it is not attached any more. */
@@ -88,7 +89,8 @@ static const struct vim_disk *disk_of_record(const struct vim_vm *proxy, const s
     for (size_t i = 0; i < proxy->disk_count; i++) {
         const struct vim_disk *d = &proxy->disks[i];
         bool same = r->key != 0 ? d->key == r->key : d->disk_mode != NULL && strcmp(d->disk_mode, r->mode) == 0;
-        if (same && d->file_count > 0 && vim_disk_has_path(d, r->path)) {
+        bool by_uuid = r->uuid != NULL && d->uuid != NULL && strcmp(d->uuid, r->uuid) == 0;
+        if (same && d->file_count > 0 && (by_uuid || vim_disk_has_path(d, r->path))) {
             return d;
         }
     }
@@ -146,7 +148,7 @@ VixError hotadd_clear(const struct hotadd_folder *f, struct vim_session *s, cons
             hotadd_record_remove(f, TAKE_PTR(all.records[i]));
             continue;
         }
-        if (disk == NULL || !vim_disk_has_path(disk, path)) {
+        if (disk == NULL || (!vim_disk_has_path(disk, path) && strcmp(r->path, path) != 0)) {
             continue;
         }
         code = r->live ? err_set(err, VIX_E_FILE_ALREADY_LOCKED,

@@ -24,6 +24,7 @@
 #define FIRST_LINE "vixdisk hotadd 1\n"
 #define NAME_PREFIX "disk-"
 #define RECORD_MAX 8192u          /* limit: bytes of a file that tells of an attached disk */
+#define UUID_MAX 96u              /* limit: bytes of the UUID in it */
 #define RECORDS_MAX 1024u         /* limit: such files; a machine has 60 disks at most */
 #define DEFAULT_FOLDER "/var/tmp" /* outlives a restart of the machine, as what is attached does */
 #define POLL_MS 100u              /* own: between looks */
@@ -132,6 +133,7 @@ void hotadd_record_free(struct hotadd_record *r)
     free(r->source);
     free(r->path);
     free(r->mode);
+    free(r->uuid);
     free(r->name);
     free(r);
 }
@@ -172,9 +174,9 @@ static VixError make_text(const struct hotadd_record *w, char **ret_text, struct
     }
     *ret_text = alloc_printf(err, FIRST_LINE "server=%s\nproxy=%s\nsource=%s\npath=%s\nmode=%s\npid=%ld\n", w->server,
                              w->proxy, w->source, w->path, w->mode, (long)getpid());
-    if (*ret_text != NULL && strlen(*ret_text) > RECORD_MAX - 32) {
+    if (*ret_text != NULL && strlen(*ret_text) > RECORD_MAX - 160) {
         free(*ret_text);
-        return err_set(err, VIX_E_INVALID_ARG, "the names of the disk take more than %u bytes", RECORD_MAX - 32);
+        return err_set(err, VIX_E_INVALID_ARG, "the names of the disk take more than %u bytes", RECORD_MAX - 160);
     }
     return *ret_text != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 }
@@ -241,6 +243,21 @@ VixError hotadd_record_set_key(struct hotadd_record *r, int32_t key, struct err 
     return write_all(r, line, err);
 }
 
+VixError hotadd_record_set_uuid(struct hotadd_record *r, const char *uuid, struct err *err)
+{
+    char line[UUID_MAX + 8];
+
+    if (uuid == NULL || strlen(uuid) > UUID_MAX || !is_line(uuid) || uuid[0] == '\0') {
+        return VIX_OK;
+    }
+    r->uuid = alloc_text(uuid, err);
+    if (r->uuid == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    (void)snprintf(line, sizeof line, "uuid=%s\n", uuid);
+    return write_all(r, line, err);
+}
+
 /* ---- reading them ---- */
 
 /** One line; what is not known is passed over. false: no memory, or a value that is none. */
@@ -249,11 +266,8 @@ static bool take_line(struct hotadd_record *r, const char *line)
     const struct {
         const char *name;
         char **value;
-    } fields[] = {{"server=", &r->server},
-                  {"proxy=", &r->proxy},
-                  {"source=", &r->source},
-                  {"path=", &r->path},
-                  {"mode=", &r->mode}};
+    } fields[] = {{"server=", &r->server}, {"proxy=", &r->proxy}, {"source=", &r->source},
+                  {"path=", &r->path},     {"mode=", &r->mode},   {"uuid=", &r->uuid}};
 
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         size_t len = strlen(fields[i].name);

@@ -19,6 +19,7 @@ struct hotadd_record {
     char *source; /* of the machine that the disk belongs to */
     char *path;   /* "[ds] dir/x.vmdk" */
     char *mode;   /* "independent_nonpersistent", "persistent" */
+    char *uuid;   /* of the disk, as the server tells it; NULL: not told, or not known yet */
     int32_t key;  /* of the device; 0: not known, the crash came while it was being attached */
     char *name;   /* of the file within the folder */
     int fd;       /* the file; its lock is held, unless live */
@@ -39,6 +40,8 @@ VixError hotadd_record_new(const struct hotadd_folder *f, const struct hotadd_re
 
 /** Adds the key. */
 VixError hotadd_record_set_key(struct hotadd_record *r, int32_t key, struct err *err);
+/** Adds the UUID, by which the disk is known when its file gets another name. NULL, or too long: nothing is added. */
+VixError hotadd_record_set_uuid(struct hotadd_record *r, const char *uuid, struct err *err);
 
 /** The disk is detached: removes the file and frees. NULL is harmless. */
 void hotadd_record_remove(const struct hotadd_folder *f, struct hotadd_record *r);

@@ -295,7 +295,7 @@ static void detach(struct way *w)
     }
     w->attached = false;
     err_init(&err);
-    if (vim_detach_disk(w->r->session, w->vm, w->key, w->path, &err) != VIX_OK) {
+    if (vim_detach_disk(w->r->session, w->vm, w->key, w->path, NULL, &err) != VIX_OK) {
         log_news("%s: the disk stays attached to %s: %s", w->path, w->vm, err.text);
         remote_keep(w->r, w->path);
     }

@@ -230,6 +230,20 @@ static bool is_unanswered(VixError code)
     }
 }
 
+/* What was attached, where the server lists it under another spelling of its path: the disk in the place that was free.
+ */
+static const struct vim_disk *disk_in_place(const struct vim_vm *vm, const struct disk_text *disk)
+{
+    for (size_t i = 0; i < vm->disk_count; i++) {
+        const struct vim_disk *d = &vm->disks[i];
+        if (d->controller_key == disk->controller_key && d->unit == disk->unit && d->disk_mode != NULL &&
+            strcmp(d->disk_mode, disk->mode) == 0) {
+            return d;
+        }
+    }
+    return NULL;
+}
+
 VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
                          int32_t *ret_key, bool *ret_open, struct err *err)
 {
@@ -258,6 +272,9 @@ VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path
     }
     const struct vim_disk *attached = vim_disk_by_path(now, path);
     if (attached == NULL) {
+        attached = disk_in_place(now, &disk);
+    }
+    if (attached == NULL) {
         code = err_set(err, VIX_E_FAIL, "%s: %s: %.300s was attached, but the machine does not list it", vim_peer(s),
                        vm, path);
     } else {
@@ -278,7 +295,27 @@ static const struct vim_disk *disk_by_key(const struct vim_vm *vm, int32_t key)
     return NULL;
 }
 
-static VixError detach_once(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err)
+/* Whether the disk with the key is the one that is meant: key and file, or, as a datastore may get another name, key
+ * and UUID. One of which neither is told is not taken for it, nor for another. */
+static VixError check_is_meant(struct vim_session *s, const char *vm, const struct vim_disk *found, int32_t key,
+                               const char *path, const char *uuid, struct err *err)
+{
+    bool told = found != NULL && uuid != NULL && found->uuid != NULL;
+
+    if (found != NULL && found->backing_type != NULL && found->file_count > 0 &&
+        (vim_disk_has_path(found, path) || (told && strcmp(found->uuid, uuid) == 0))) {
+        return VIX_OK;
+    }
+    if (found == NULL || told) {
+        return err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: %s: the machine has no disk %.300s with key %d", vim_peer(s),
+                       vm, path, key);
+    }
+    return err_set(err, VIX_E_FAIL, "%s: %s: the disk with key %d is not %.300s, or has another name now: %.300s",
+                   vim_peer(s), vm, key, path, found->file_count > 0 ? found->files[0] : "without a file");
+}
+
+static VixError detach_once(struct vim_session *s, const char *vm, int32_t key, const char *path, const char *uuid,
+                            struct err *err)
 {
     struct vim_vm *now = NULL;
     VixError code = vim_read_vm(s, vm, NULL, &now, err);
@@ -287,10 +324,8 @@ static VixError detach_once(struct vim_session *s, const char *vm, int32_t key, 
         return code;
     }
     const struct vim_disk *found = disk_by_key(now, key);
-    if (found == NULL || found->backing_type == NULL || !vim_disk_has_path(found, path)) {
-        code = err_set(err, VIX_E_OBJECT_NOT_FOUND, "%s: %s: the machine has no disk %.300s with key %d", vim_peer(s),
-                       vm, path, key);
-    } else {
+    code = check_is_meant(s, vm, found, key, path, uuid, err);
+    if (code == VIX_OK) {
         const struct disk_text disk = {
             .operation = "remove",
             .backing_type = found->backing_type,
@@ -307,13 +342,14 @@ static VixError detach_once(struct vim_session *s, const char *vm, int32_t key, 
     return code;
 }
 
-VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err)
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, const char *uuid,
+                         struct err *err)
 {
     unsigned waited_ms = 0;
     VixError code;
 
     do {
-        code = detach_once(s, vm, key, path, err);
+        code = detach_once(s, vm, key, path, uuid, err);
     } while (is_busy_still(code, &waited_ms, err));
     return code;
 }

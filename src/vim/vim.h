@@ -212,9 +212,11 @@ VixError vim_lease_release(struct vim_session *s, struct vim_lease *lease, struc
 VixError vim_attach_disk(struct vim_session *s, const char *vm, const char *path, const char *mode, uint64_t capacity,
                          int32_t *ret_key, bool *ret_open, struct err *err);
 
-/** Takes a disk off a machine; its files stay. @path: one of its files, else it is another disk, and left alone
- * (VIX_E_OBJECT_NOT_FOUND, as if there is none). */
-VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, struct err *err);
+/** Takes a disk off a machine; its files stay. @path: one of its files; @uuid: its UUID as the hardware has it, or
+ * NULL. If neither fits it is left alone: VIX_E_OBJECT_NOT_FOUND, as if there is none, where the UUID says that it is
+ * another disk; VIX_E_FAIL where it may be the same one under another name. */
+VixError vim_detach_disk(struct vim_session *s, const char *vm, int32_t key, const char *path, const char *uuid,
+                         struct err *err);
 
 /* ---- snapshots and changed areas ---- */
 

@@ -639,6 +639,71 @@ def crashes(place):
     place.after()
 
 
+def other_names(place):
+    """A file that the server spells in another way, and a datastore that gets another name meanwhile."""
+    def rename():
+        place.proxy.disks[2001]["file"] = DISK.replace("[store]", "[renamed]")
+        place.proxy.tell()
+
+    add = place.proxy.add
+    place.proxy.add = lambda device, made: [add(device, made), rename()][0]
+    with place.client() as client:
+        attached(place, client)
+        assert client.read_all(SIZE) == place.data
+        client.want(OK, "close")
+    place.nothing_left()
+    place.after()
+    for flags in (READ_ONLY, 0):
+        place.begin()
+        with place.client() as client:
+            attached(place, client, flags=flags)
+            rename()
+            client.want(OK, "close")
+        place.nothing_left()
+        place.after()
+        place.begin()
+        crash(place, flags)
+        rename()
+        with place.client() as client:
+            assert client.want(OK, *client.login("cleanup", last=["-"])) == "1 0"
+        place.nothing_left()
+        place.after()
+    # without a UUID it may be the same disk or not: no success
+    place.begin()
+    place.proxy.disk_uuid = None
+    with place.client() as client:
+        attached(place, client)
+        rename()
+        client.refused(OBJECT_IS_BUSY, "close", sentence="stays attached.*has another name now: .renamed.", begins="")
+        assert len(place.records()) == 1 and len(place.proxy.attached()) == 1
+    # another disk has the key: ours is gone
+    place.begin()
+    with place.client() as client:
+        attached(place, client)
+        place.proxy.disks[2001].update(file="[store] vm9/own.vmdk", uuid="6000C29b-0011-2233-4455-66778899aabb")
+        place.proxy.tell()
+        client.want(OK, "close")
+        assert place.proxy.attached() == ["[store] vm9/own.vmdk"] and place.records() == []
+
+
+def no_answer(place):
+    """An attach whose answer is lost, and which the server does a while later."""
+    place.host.hook = lambda label, data, session: (503, "busy") if label == "soap ReconfigVM_Task" else data
+    reconfigure = place.proxy.reconfigure
+    late = []
+    place.proxy.reconfigure = lambda call: late.append(call)
+    with place.client() as client:
+        client.connect(transports="hotadd:nbd")
+        assert client.want(OK, "open", DISK, READ_ONLY) == "nbd"
+        client.want(OK, "close")
+        assert place.proxy.attached() == [] and len(place.records()) == 1
+        place.host.hook, place.proxy.reconfigure = None, reconfigure
+        assert reconfigure(late[0]) is None
+        assert client.want(OK, *client.login("cleanup", last=["-"])) == "1 0"
+    place.nothing_left()
+    place.after()
+
+
 def stale_record(place):
     """A crash between the detach and the end of the record: the next disk may get the same key."""
     with place.client() as client:
@@ -711,7 +776,7 @@ def records_of_others(place):
     record, = place.records()
     text = open(record).read()
     for old, new in (("proxy=vm-9", "proxy=vm-10"), ("server=", "server=x"), ("key=2001", "key=2000"),
-                     ("path=" + DISK, "path=[store] vm9/boot.vmdk")):
+                     ("path=" + DISK, "path=[store] vm9/boot.vmdk\nuuid=another")):
         with open(record, "w") as file:
             file.write(text.replace(old, new))
         place.proxy.disks[2001]["mode"] = "persistent"  # so that the record is all that tells of it
@@ -888,7 +953,8 @@ TESTS = [("reads", reads), ("writes", writes), ("what NFC tells of an attached d
          ("units and controllers", units), ("a server that differs", servers_that_differ), ("faults of the server", faults),
          ("devices that are late, or tell no name", devices), ("devices that are not the disk", wrong_devices),
          ("devices whose target is not their unit", numbered_targets), ("devices that fail", failing_devices), ("controllers of the source", controllers),
-         ("a detach that fails", detach_fails), ("crashes", crashes), ("a record that outlives its disk", stale_record),
+         ("a detach that fails", detach_fails), ("crashes", crashes), ("other names", other_names),
+         ("an attach without an answer", no_answer), ("a record that outlives its disk", stale_record),
          ("Cleanup leaves others' disks alone", cleanup),
          ("Cleanup leaves what another folder's process reads alone", cleanup_of_others_in_use),
          ("records of others", records_of_others), ("one disk, opened twice", twice), ("which transport is taken", choice),

@@ -164,7 +164,7 @@ static VixError run_attach(char **a)
 
 static VixError run_detach(char **a)
 {
-    return vim_detach_disk(session, a[0], (int32_t)strtol(a[1], NULL, 10), a[2], &err);
+    return vim_detach_disk(session, a[0], (int32_t)strtol(a[1], NULL, 10), a[2], NULL, &err);
 }
 
 static void print_inventory(const struct vim_inventory *inventory)
