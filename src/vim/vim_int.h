@@ -109,8 +109,9 @@ const char *vim_property_missing(const struct xml_node *object, const char *path
 
 /* ---- further ---- */
 
-/** Runs a call that gives a task, and waits for its end (task.c). @ret_result NULL, or where the text of the task's
- * result goes, the caller's; NULL there if it has none. */
+/** Runs a call that gives a task, and waits for its end (task.c), also if the server cannot be reached for a while:
+ * after some minutes of that the failure is its code, and the sentence names the task, which may go on. @ret_result
+ * NULL, or where the text of the task's result goes, the caller's; NULL there if it has none. */
 VixError vim_call_task(struct vim_session *s, struct vim_call *call, char **ret_result, struct err *err);
 
 /** The reference of a service that only the internal content names, "nfcService" (ticket.c); NULL in *ret_service if

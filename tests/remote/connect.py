@@ -245,6 +245,44 @@ def datastores_of_one_name(place):
     there.make_inventory()
 
 
+def tasks_that_cannot_be_asked(place):
+    """A server that is away for a moment says nothing of the task that it has begun."""
+    there = place.host
+    new = "[store] vm1/new.vmdk"
+    calls = lambda method: [entry[1] for entry in there.transcript if entry[0] == "soap"].count(method)
+
+    def away(times, answer):
+        """Questions for tasks are not answered so many times."""
+        left = [times]
+
+        def hook(label, data, session):
+            if label == "soap RetrievePropertiesEx" and "info.state" in data and left[0]:
+                left[0] -= 1
+                if answer is None:
+                    session.close_connection = True
+                return answer
+            return data
+        there.hook = hook
+
+    with Driven(place, "vixdisk.soap.callTimeoutMs = 1000\n") as client:
+        client.connect()
+        for times, answer in ((1, (503, "busy")), (3, (503, "busy")), (2, None)):  # None: closed without an answer
+            away(times, answer)
+            made = calls("CreateVirtualDisk_Task")
+            client.want(OK, "create", new, 2048, 7)
+            assert calls("CreateVirtualDisk_Task") == made + 1
+            said = [line for line in client.messages() if "the task is asked for again" in line]
+            assert said and not client.warnings(), client.messages()
+            there.hook = None
+            client.want(OK, "unlink", new)
+        away(1000, (503, "busy"))
+        with Deadline(10):
+            client.refused(SERVER_NOT_AVAILABLE, "create", new, 2048, 7, sentence="the task task-\\d+ was begun and may go on")
+        away(1, (401, ""))  # no matter of time
+        with Deadline(2):
+            client.refused(HOST_USER_PERMISSIONS, "unlink", new, sentence="401")
+
+
 def tickets(place):
     there = place.host
     calls = lambda: [entry[1] for entry in there.transcript if entry[0] == "soap"]
@@ -394,7 +432,8 @@ TESTS = [("names of servers", what_servers_are_called), ("servers that do not an
          ("names of machines", names_of_machines), ("inventories in pages", inventories_in_pages),
          ("datastores of one name", datastores_of_one_name),
          ("tickets", tickets), ("hosts whose certificate nobody names", hosts_that_nobody_names),
-         ("hosts without room for a connection", hosts_without_room)]
+         ("hosts without room for a connection", hosts_without_room),
+         ("tasks that cannot be asked for", tasks_that_cannot_be_asked)]
 
 
 def main():
