@@ -576,7 +576,8 @@ VixError VixDiskLib_ConnectEx(const VixDiskLibConnectParams *connectParams, Bool
 VixError VixDiskLib_Disconnect(VixDiskLibConnection connection);
 
 /** Keeps a virtual machine from being moved until VixDiskLib_EndAccess. Harmless for local disks.
- * @identity who asks, at most 50 characters. */
+ * @identity who asks, at most 50 characters.
+ * Return: VIX_E_OBJECT_IS_BUSY: it is kept so in the name of another identity. */
 VixError VixDiskLib_PrepareForAccess(const VixDiskLibConnectParams *connectParams, const char *identity);
 
 /** Undoes VixDiskLib_PrepareForAccess with the same arguments. */

@@ -49,6 +49,7 @@ static const struct fault_row fault_table[] = {
     {"HostCommunication", VIX_E_HOST_CONNECTION_LOST},
     {"InvalidPowerState", VIX_E_VM_IS_RUNNING},
     {"MethodDisabled", VIX_E_OPERATION_DISABLED},
+    {"MethodAlreadyDisabledFault", VIX_E_OBJECT_IS_BUSY},
     {"RestrictedVersion", VIX_E_LICENSE},
     {"LicenseExpired", VIX_E_LICENSE},
     {"NotEnoughLicenses", VIX_E_LICENSE},

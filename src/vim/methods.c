@@ -10,6 +10,20 @@
 /* The first one must succeed; servers differ in whether they let the second one be named. */
 static const char *const moving_methods[] = {"RelocateVM_Task", "MigrateVM_Task"};
 
+/* Another one, or an earlier run, holds the machine. The fault has its sourceId: the vSphere API's description. */
+static VixError held_failure(struct vim_session *s, const char *vm, const struct xml_node *fault, struct err *err)
+{
+    const char *source = xml_text(fault, "sourceId");
+    char name[80];
+
+    vim_plain_text(source != NULL && source[0] != '\0' ? source : "an identity that the server does not tell", name,
+                   sizeof name);
+    return err_set(err, VIX_E_OBJECT_IS_BUSY,
+                   "%s: DisableMethods: %.200s is kept where it is already, in the name of %s: if nothing works on it "
+                   "any more, EndAccess with that identity releases it",
+                   vim_peer(s), vm, name);
+}
+
 static VixError change_method(struct vim_session *s, bool disable, const char *vm, const char *method,
                               const char *identity, struct err *err)
 {
@@ -37,6 +51,9 @@ static VixError change_method(struct vim_session *s, bool disable, const char *v
     if (strcmp(reply.fault_type, "ManagedObjectNotFound") == 0) {
         code =
             err_set(err, VIX_E_VM_NOT_FOUND, "%s: %s: there is no virtual machine %.200s", vim_peer(s), call_name, vm);
+    }
+    if (strcmp(reply.fault_type, "MethodAlreadyDisabledFault") == 0) {
+        code = held_failure(s, vm, reply.fault, err);
     }
     vim_reply_free(&reply);
     return code;

@@ -164,6 +164,19 @@ def access(place):
         assert not place.host.cookies
 
 
+def held_by_another(place):
+    """A machine that another program has had kept where it is, until that one, or somebody in its name, ends it."""
+    with Driven(place) as client:
+        client.want(OK, *client.login("prepare", last=["backup-1"]))
+        client.refused(5, *client.login("prepare", last=["backup-2"]), sentence="in the name of backup-1: .*EndAccess")
+        client.want(OK, *client.login("end", last=["backup-2"]))
+        client.refused(5, *client.login("prepare", last=["backup-2"]))
+        client.want(OK, *client.login("end", last=["backup-1"]))
+        client.want(OK, *client.login("prepare", last=["backup-2"]))
+        place.host.hook = fault_of(place, "DisableMethods", "MethodAlreadyDisabledFault")
+        client.refused(5, *client.login("prepare", last=["backup-2"]), sentence="does not tell")
+
+
 def names_of_machines(place):
     there = place.host
     with Driven(place) as client:
@@ -433,7 +446,8 @@ TESTS = [("names of servers", what_servers_are_called), ("servers that do not an
          ("datastores of one name", datastores_of_one_name),
          ("tickets", tickets), ("hosts whose certificate nobody names", hosts_that_nobody_names),
          ("hosts without room for a connection", hosts_without_room),
-         ("tasks that cannot be asked for", tasks_that_cannot_be_asked)]
+         ("tasks that cannot be asked for", tasks_that_cannot_be_asked),
+         ("a machine that another program holds", held_by_another)]
 
 
 def main():

@@ -580,9 +580,21 @@ class Soap(host_disks.Disks, host_lease.LeaseCalls, http.server.BaseHTTPRequestH
         return self.task(fault)
 
     def call_DisableMethods(self, call):
+        host = self.server.host
+        key = child_text(call, "entity"), child_text(children(call, "method")[0], "method")
+        with host.lock:
+            source = host.disabled.setdefault(key, child_text(call, "sourceId"))
+        if source != child_text(call, "sourceId"):
+            raise Fault("MethodAlreadyDisabledFault", "The method is disabled already.", "<sourceId>%s</sourceId>" % source)
         return ""
 
-    call_EnableMethods = call_DisableMethods
+    def call_EnableMethods(self, call):
+        host = self.server.host
+        key = child_text(call, "entity"), child_text(call, "method")
+        with host.lock:
+            if host.disabled.get(key) == child_text(call, "sourceId"):
+                del host.disabled[key]
+        return ""
 
     def call_CreateContainerView(self, call):
         return reference("returnval", "ContainerView", "session[1]view-1")
@@ -735,6 +747,7 @@ class Host:
         self.refusals = {}  # by method and a path that it names (None: any), the fault
         self.page = None  # objects of one answer; None: all
         self.pages = {}  # by token, what is left
+        self.disabled = {}  # by machine and method, in whose name
         self.keeps_back = True  # who has no session is told so in the place of each property, not by a fault
         with self.lock:
             self.sessions, self.transcript = [], []

@@ -469,7 +469,7 @@ static void faults_have_codes(void **state)
         {"HostCommunication", 36},  {"InvalidPowerState", 3007},
         {"MethodDisabled", 20005},  {"RestrictedVersion", 32},
         {"SystemError", 1},         {"", 1},
-        {"SomethingOfTomorrow", 1},
+        {"SomethingOfTomorrow", 1}, {"MethodAlreadyDisabledFault", 5},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
