@@ -22,7 +22,10 @@
 
 #define TCP_IOV_MAX 64 /* own: pieces for one system call */
 #define TCP_BACKLOG 128
-#define TICK_MS 10 /* own: the kernel's count of time is coarse: never too early */
+#define TCP_IDLE_S 60       /* s without a byte, then the peer is probed, which routers on the way see too */
+#define TCP_PROBE_EACH_S 10 /* own */
+#define TCP_PROBES 6        /* own: unanswered ones, then the connection is lost */
+#define TICK_MS 10          /* own: the kernel's count of time is coarse: never too early */
 
 struct tcp {
     struct stream base;
@@ -324,10 +327,13 @@ static const struct stream_ops tcp_ops = {
 
 /* ---- making streams ---- */
 
-/** What every socket of a stream has. The last two fail on sockets that are not TCP, which is harmless. */
+/** What every socket of a stream has. Options fail on sockets that are not TCP, which is harmless. */
 static bool prepare_socket(int fd)
 {
     const int on = 1;
+    const int idle = TCP_IDLE_S;
+    const int each = TCP_PROBE_EACH_S;
+    const int probes = TCP_PROBES;
     int flags = fcntl(fd, F_GETFL);
 
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
@@ -335,6 +341,9 @@ static bool prepare_socket(int fd)
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &each, sizeof each);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
     return true;
 }
 

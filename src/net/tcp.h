@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tcp.h - TCP connections, both ends. Sockets are close-on-exec, TCP_NODELAY, SO_KEEPALIVE; no signal is ever raised
- * (MSG_NOSIGNAL). Any thread. */
+/* tcp.h - TCP connections, both ends. Sockets are close-on-exec, TCP_NODELAY, SO_KEEPALIVE (after 60 s); no signal
+ * is ever raised (MSG_NOSIGNAL). Any thread. */
 #ifndef VIXDISK_NET_TCP_H
 #define VIXDISK_NET_TCP_H
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections: addresses, time-outs, lines, thumbprints, whose certificate is accepted. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -62,6 +64,36 @@ static void connect_failures(void **state)
 }
 
 /** A listener whose queue is full lets nobody in: the connection must end with its time. */
+/* Nothing is said for a while: the peer is probed before a router on the way forgets the connection. */
+static void idle_connections(void **state)
+{
+    static const struct {
+        int option, value;
+    } wanted[] = {{TCP_KEEPIDLE, 60}, {TCP_KEEPINTVL, 10}, {TCP_KEEPCNT, 6}};
+    struct stream *s = NULL;
+    int listener = -1;
+    uint16_t port = 0;
+    int on = 0;
+    socklen_t len = sizeof on;
+
+    (void)state;
+    assert_int_equal(tcp_listen("127.0.0.1", 0, &listener, &port, NULL), VIX_OK);
+    struct stream *other = NULL;
+    assert_int_equal(tcp_connect("127.0.0.1", port, 5000, &other, NULL), VIX_OK);
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_int_equal(tcp_from_fd(fd, "client", &s, NULL), VIX_OK);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    assert_int_equal(on, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        int found = 0;
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, wanted[i].option, &found, &len), 0);
+        assert_int_equal(found, wanted[i].value);
+    }
+    stream_close(s);
+    stream_close(other);
+    (void)close(listener);
+}
+
 static void connect_times_out(void **state)
 {
     struct stream *s = NULL;
@@ -400,6 +432,7 @@ int main(void)
         cmocka_unit_test(thumbprint_texts),
         cmocka_unit_test(connect_failures),
         cmocka_unit_test(connect_times_out),
+        cmocka_unit_test(idle_connections),
         cmocka_unit_test(lines),
         cmocka_unit_test(line_limits),
         cmocka_unit_test(time_outs),
