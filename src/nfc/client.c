@@ -25,6 +25,8 @@ static VixError client_new(const struct nfc_connect *how, struct nfc_client **re
     }
     c->compression = how->compression;
     c->read_timeout_ms = how->read_timeout_ms;
+    c->write_timeout_ms = how->write_timeout_ms;
+    c->writable = !how->read_only;
     (void)pthread_mutex_init(&c->send_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
     (void)pthread_condattr_init(&attr);
@@ -291,7 +293,7 @@ static bool is_idle(struct nfc_client *c)
 /** CLOSE_FILE, CLOSE_SESSION, SESSION_COMPLETE, as far as there is somebody to hear it. */
 static void say_goodbye(struct nfc_client *c)
 {
-    struct nfc_call call = {.type = NFC_AIO_CLOSE_FILE};
+    struct nfc_call call = {.type = NFC_AIO_CLOSE_FILE, .writes = c->writable};
     uint8_t payload[NFC_HANDLE_LEN] = {0};
     uint8_t frame[NFC_CLASSIC_LEN];
     VixError code = VIX_OK;
@@ -299,7 +301,8 @@ static void say_goodbye(struct nfc_client *c)
     c->stream->write_timeout_ms = CLIENT_FAREWELL_MS;
     if (c->receiving) {
         nfc_handle_put(c->handle, payload);
-        code = nfc_call_run(c, &call, payload, sizeof payload, CLIENT_CLOSE_MS, NULL);
+        code =
+            nfc_call_run(c, &call, payload, sizeof payload, c->writable ? c->write_timeout_ms : CLIENT_CLOSE_MS, NULL);
     } else {
         stream_set_deadline(c->stream, CLIENT_FAREWELL_MS);
     }

@@ -32,8 +32,8 @@ struct nfc_connect {
     unsigned connect_timeout_ms;
     unsigned handshake_timeout_ms; /* banner to the answer to OPEN_FILE */
     unsigned read_timeout_ms;      /* of an answer while requests are in flight; 0: none */
-    unsigned write_timeout_ms;
-    const char *path; /* "[datastore] dir/x.vmdk" */
+    unsigned write_timeout_ms;     /* of sending, and of an answer while the host may have to write; 0: none */
+    const char *path;              /* "[datastore] dir/x.vmdk" */
     bool read_only;
     bool single_link;
 };

@@ -20,7 +20,7 @@ static VixError enter(struct nfc_client *c, struct nfc_call *call, struct err *e
     call->op_id = c->next_op++;
     call->next = c->calls;
     c->calls = call;
-    nfc_client_in_flight(c);
+    nfc_client_in_flight(c, call->writes);
     return VIX_OK;
 }
 

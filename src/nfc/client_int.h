@@ -26,7 +26,7 @@
 #define CLIENT_PARTS_MAX 16384u          /* limit: separate parts of an answer that comes in no order */
 #define CLIENT_TRAILING_MS 2000u         /* limit: ms for the reply that follows an ERROR */
 #define CLIENT_FAREWELL_MS 5000u         /* limit: ms for each step of the end */
-#define CLIENT_CLOSE_MS 30000u           /* limit: ms for the host to close the disk */
+#define CLIENT_CLOSE_MS 30000u           /* limit: ms for the host to close a disk that was only read */
 #define NFC_VERSION_QUERY_BLOCKS 2u      /* from this version of the server on (6.7) message 13 is known */
 
 /** A message that is not a read or a write, and its reply. */
@@ -38,7 +38,7 @@ struct nfc_call {
     uint32_t extra_len;
     const void *extra2;
     uint32_t extra2_len;
-    bool opens, writes; /* what an ERROR means */
+    bool opens, writes; /* what an ERROR means; writes: also how long the answer may take */
     bool done;
     VixError code;
     struct err err;
@@ -70,8 +70,9 @@ struct nfc_client {
     uint32_t buffer_size;
     enum nfc_compression compression;
     uint64_t handle;
-    unsigned read_timeout_ms;
-    void (*pause)(void *ctx); /* NULL: none */
+    bool writable;
+    unsigned read_timeout_ms, write_timeout_ms; /* of answers: the second while writes_in_flight */
+    void (*pause)(void *ctx);                   /* NULL: none */
     void *pause_ctx;
 
     pthread_mutex_t send_lock;
@@ -79,9 +80,10 @@ struct nfc_client {
     pthread_cond_t answered;
     struct nfc_request *requests[CLIENT_BUCKETS];
     struct nfc_call *calls;
-    unsigned in_flight;  /* requests and calls */
-    unsigned senders;    /* threads that send data: no answer can be expected */
-    uint64_t waiting_ns; /* since when an answer is due */
+    unsigned in_flight;        /* requests and calls */
+    unsigned writes_in_flight; /* those of them for which the host may have to write */
+    unsigned senders;          /* threads that send data: no answer can be expected */
+    uint64_t waiting_ns;       /* since when an answer is due */
     uint32_t next_op;
     struct nfc_packer *packers;
     bool broken;
@@ -123,8 +125,8 @@ void nfc_client_fail_all(struct nfc_client *c);
 void nfc_client_pause(const struct nfc_client *c);
 /** Answers to this request may still come. */
 void nfc_client_note_failed(struct nfc_client *c, uint32_t op_id);
-/** Something more, or the first thing, is in flight. With the lock. */
-void nfc_client_in_flight(struct nfc_client *c);
+/** Something more, or the first thing, is in flight; @writes: the host may have to write for it. With the lock. */
+void nfc_client_in_flight(struct nfc_client *c, bool writes);
 
 /* client_parts.c */
 /** A part of the answer to r has come: false if it overlaps another one, or there are too many, or no memory. */

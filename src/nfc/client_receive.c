@@ -30,8 +30,9 @@ VixError nfc_client_not_allowed(const struct nfc_client *c, uint32_t op_id, cons
 
 /* ---- the end of requests ---- */
 
-void nfc_client_in_flight(struct nfc_client *c)
+void nfc_client_in_flight(struct nfc_client *c, bool writes)
 {
+    c->writes_in_flight += writes ? 1 : 0;
     if (c->in_flight++ == 0) {
         c->waiting_ns = nfc_client_now();
     }
@@ -58,6 +59,7 @@ static void remove_request(struct nfc_client *c, struct nfc_request *r)
     }
     *link = r->next;
     c->in_flight--;
+    c->writes_in_flight -= r->write ? 1 : 0;
 }
 
 /** Tells of the end, or has the thread tell that is still sending. */
@@ -115,6 +117,7 @@ static void end_call(struct nfc_client *c, struct nfc_call *call, VixError code)
     }
     *link = call->next;
     c->in_flight--;
+    c->writes_in_flight -= call->writes ? 1 : 0;
     call->code = code;
     call->done = true;
     (void)pthread_cond_broadcast(&c->answered);
@@ -404,14 +407,18 @@ static VixError take_reply(struct nfc_client *c, const struct nfc_header *header
 
 /* ---- frames ---- */
 
-/** After a time-out: how long to wait on; 0: an answer is overdue. */
-static unsigned wait_on_ms(struct nfc_client *c)
+/** After a time-out: how long to wait on; 0: an answer is overdue, *ret_limit_ms was allowed. What puts bytes on the
+ * host's disks may take as long as writing. */
+static unsigned wait_on_ms(struct nfc_client *c, uint64_t silent_since, unsigned *ret_limit_ms)
 {
-    const uint64_t limit = c->read_timeout_ms * NS_PER_MS;
     SCOPED_LOCK(&c->lock);
-    const uint64_t waited = nfc_client_now() - c->waiting_ns;
+    const bool writes = c->writes_in_flight > 0;
+    const unsigned limit_ms = writes ? c->write_timeout_ms : c->read_timeout_ms;
+    const uint64_t limit = limit_ms * NS_PER_MS;
+    const uint64_t waited = nfc_client_now() - max_u64(c->waiting_ns, silent_since);
 
-    if (c->in_flight == 0 || c->senders > 0) {
+    *ret_limit_ms = limit_ms;
+    if (c->in_flight == 0 || c->senders > 0 || limit_ms == 0) {
         return c->read_timeout_ms;
     }
     return waited < limit ? (unsigned)div_up(limit - waited, NS_PER_MS) : 0;
@@ -421,6 +428,8 @@ static unsigned wait_on_ms(struct nfc_client *c)
 static VixError await_frame(struct nfc_client *c, struct err *err)
 {
     bool ended = false;
+    uint64_t silent_since = 0;
+    unsigned limit_ms = 0;
     VixError code;
 
     for (;;) {
@@ -428,10 +437,13 @@ static VixError await_frame(struct nfc_client *c, struct err *err)
         if (code == VIX_OK || !c->receiving || err->sys_errno != ETIMEDOUT) {
             break;
         }
-        unsigned more_ms = wait_on_ms(c);
+        if (silent_since == 0) {
+            silent_since = nfc_client_now() - c->read_timeout_ms * NS_PER_MS;
+        }
+        unsigned more_ms = wait_on_ms(c, silent_since, &limit_ms);
         if (more_ms == 0) {
             return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: time-out: the host has answered no request within %u ms",
-                           c->stream->peer, c->read_timeout_ms);
+                           c->stream->peer, limit_ms);
         }
         c->stream->read_timeout_ms = more_ms;
         err_init(err);

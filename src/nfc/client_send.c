@@ -201,7 +201,7 @@ static VixError enter(struct nfc_client *c, struct nfc_request *const *requests,
         r->op_id = c->next_op++;
         r->next = c->requests[r->op_id % CLIENT_BUCKETS];
         c->requests[r->op_id % CLIENT_BUCKETS] = r;
-        nfc_client_in_flight(c);
+        nfc_client_in_flight(c, r->write);
         c->senders += r->write ? 1 : 0;
     }
     return VIX_OK;

@@ -233,6 +233,35 @@ def hosts_that_stall(place):
         client.want(OK, "close")
 
 
+def hosts_slow_to_write(place):
+    there = place.host
+    slow = {"io write", "aio 5"}
+
+    def hook(label, data, session):
+        if label in slow:
+            time.sleep(1.8)
+        return data
+
+    settings = "vixDiskLib.nfc.ReadTimeoutMs = 1000\nvixDiskLib.nfc.WriteTimeoutMs = %d\n"
+    piece = os.urandom(2048 * SECTOR)
+    place.write("piece", piece)
+    for write_ms, code in ((20000, OK), (1200, CONN_LOST)):
+        with Driven(place, settings % write_ms) as client:
+            client.connect()
+            client.want(OK, "open", DISK, 0)
+            there.hook = hook
+            with Deadline(10):
+                client.want(code, "write", 0, 2048, place.path("piece"))
+                if code != OK:
+                    assert "1200 ms" in client.do("sentence")[1], client.do("sentence")
+                client.do("close")
+            there.hook = None
+        if code == OK:
+            assert there.nfc_logs()[-1][-1] == ("end",), there.nfc_logs()[-1][-3:]
+            assert place.read("store/vm1/disk-flat.vmdk")[:MIB] == piece
+    place.fill()
+
+
 def little_memory(place):
     place.host.memory = 131072
     with Driven(place) as client:
@@ -505,7 +534,7 @@ def leaving(place):
 TESTS = [("lists of transports, and the lines that programs read", lists_of_transports), ("what a disk tells", facts),
          ("traffic is told while disks are closed", traffic_while_closing), ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
          ("hosts that lie", hosts_that_lie), ("hosts that stall", hosts_that_stall),
-         ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
+         ("hosts that are slow to write", hosts_slow_to_write), ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
          ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", lambda p: session_expires(p, False)),
          ("an expired session, told in the place of properties", lambda p: session_expires(p, True)),
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),

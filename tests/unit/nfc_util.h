@@ -25,7 +25,8 @@ struct nfc_host_disk {
     uint64_t created;
     uint32_t open_flags;
     pthread_mutex_t lock;
-    atomic_uint read_ms; /* what a read takes */
+    atomic_uint read_ms;  /* what a read takes */
+    atomic_uint flush_ms; /* what a flush takes */
     atomic_uint reading, most_reading;
     _Atomic uint64_t read_bytes;
 };
@@ -105,6 +106,7 @@ static VixError host_write(struct nfc_host_disk *d, uint64_t off, uint32_t len, 
 static VixError host_flush(struct nfc_host_disk *d, struct err *e)
 {
     (void)e;
+    (void)usleep(atomic_load(&d->flush_ms) * 1000);
     SCOPED_LOCK(&d->lock);
     d->flushes++;
     return VIX_OK;

@@ -424,6 +424,29 @@ static void refused_connections(void **state)
     nfc_client_close(NULL);
 }
 
+/* A flush may take as long as writing, and a read may not meanwhile the next time. */
+static void slow_flush(void **state)
+{
+    struct nfc_test_host h;
+
+    (void)state;
+    start_host(&h, NULL);
+    struct nfc_connect how = connect_params(h.port, false);
+    how.read_timeout_ms = 300;
+    struct nfc_client *c = open_client(&how);
+    atomic_store(&memory.flush_ms, 1000);
+    assert_int_equal(nfc_client_flush(c, &err), VIX_OK);
+    nfc_client_close(c);
+
+    how.write_timeout_ms = 500;
+    c = open_client(&how);
+    assert_int_equal(nfc_client_flush(c, &err), VIX_E_HOST_TCP_CONN_LOST);
+    assert_text("500 ms");
+    nfc_client_close(c);
+    atomic_store(&memory.flush_ms, 0);
+    stop_host(&h);
+}
+
 static void errors_of_requests(void **state)
 {
     const struct nfc_test_knobs knobs[] = {
@@ -676,6 +699,7 @@ int main(void)
         cmocka_unit_test(reads_together),
         cmocka_unit_test(reads_do_not_pile_up),
         cmocka_unit_test(time_outs),
+        cmocka_unit_test(slow_flush),
     };
     return cmocka_run_group_tests(tests, nfc_set_up, nfc_tear_down);
 }
