@@ -15,7 +15,8 @@
 
 struct queue;
 
-/** Makes the connection again, with a new ticket; only for disks that are read. */
+/** Makes the connection again, with a new ticket; only for disks that are read. Fails if the disk was changed since, as
+ * far as the server tells. */
 typedef VixError queue_open_func(void *ctx, struct nfc_client **ret_client, struct err *err);
 
 struct queue_params {

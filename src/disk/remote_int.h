@@ -44,6 +44,7 @@ struct remote_request {
     const char *path;
     uint32_t flags;    /* VIXDISKLIB_FLAG_OPEN_ */
     bool read_only;    /* flags and connection taken together */
+    bool aside;        /* by NFC beside another transport, which may change the disk */
     uint64_t capacity; /* bytes of a disk that was just made and belongs to no machine; 0: it belongs to one */
 };
 

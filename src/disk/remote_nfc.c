@@ -25,10 +25,13 @@ struct way {
     uint32_t flags;
     bool read_only;
     bool ssl;
-    char *vm;       /* NULL: the connection names none, and the disk belongs to none */
-    bool attached;  /* by us, for as long as it is open */
-    int32_t key;    /* of what was attached */
-    char *nfc_host; /* "name:port" of the last connection */
+    char *vm;            /* NULL: the connection names none, and the disk belongs to none */
+    bool attached;       /* by us, for as long as it is open */
+    int32_t key;         /* of what was attached */
+    char *nfc_host;      /* "name:port" of the last connection */
+    bool aside;          /* another transport has the disk, and may write to it */
+    uint64_t capacity;   /* bytes, when it was opened */
+    uint32_t content_id; /* then; 0: not told */
 };
 
 /** What the machine's hardware says of the disk. */
@@ -272,6 +275,32 @@ static VixError go_first(struct way *w, struct finding *ret_finding, struct nfc_
     return go(w, true, ret_finding, ret_client, ret_info, &second) == VIX_OK ? VIX_OK : code;
 }
 
+static uint32_t content_id_of(const struct finding *f)
+{
+    return f->hardware != NULL ? f->hardware->cid : 0;
+}
+
+/** A disk that others have changed meanwhile is another one: what was read before does not belong to what comes. */
+static VixError check_unchanged(const struct way *w, const struct finding *f, const struct nfc_disk_info *info,
+                                struct err *err)
+{
+    const uint32_t id = content_id_of(f);
+
+    if (info->capacity != w->capacity) {
+        return err_set(err, VIX_E_DISK_CAPACITY_MISMATCH,
+                       "%s: %s: the disk was changed while the connection was lost: it has %" PRIu64
+                       " bytes, and had %" PRIu64,
+                       w->nfc_host, w->path, info->capacity, w->capacity);
+    }
+    if (!w->aside && id != 0 && w->content_id != 0 && id != w->content_id) {
+        return err_set(err, VIX_E_DISK_CID_MISMATCH,
+                       "%s: %s: the disk was changed while the connection was lost: its content ID is %08" PRIx32
+                       ", and was %08" PRIx32,
+                       w->nfc_host, w->path, id, w->content_id);
+    }
+    return VIX_OK;
+}
+
 /** For the queue of a disk that is read, after its connection was lost. */
 static VixError go_again(void *ctx, struct nfc_client **ret_client, struct err *err)
 {
@@ -280,6 +309,13 @@ static VixError go_again(void *ctx, struct nfc_client **ret_client, struct err *
     struct nfc_disk_info info;
 
     VixError code = go(w, false, &f, ret_client, &info, err);
+    if (code == VIX_OK) {
+        code = check_unchanged(w, &f, &info, err);
+        if (code != VIX_OK) {
+            nfc_client_close(*ret_client);
+            *ret_client = NULL;
+        }
+    }
     finding_done(&f);
     return code;
 }
@@ -395,6 +431,7 @@ static VixError way_new(struct remote *r, const struct remote_request *request, 
     w->flags = request->flags;
     w->read_only = request->read_only;
     w->ssl = ssl;
+    w->aside = request->aside;
     w->path = alloc_text(request->path, err);
     VixError code = w->path != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
     if (code == VIX_OK && (r->vmx_spec != NULL || request->capacity == 0)) {
@@ -452,6 +489,8 @@ VixError remote_open_nfc(struct remote *r, const struct remote_request *request,
         code = go_attached(w, request, &f, &client, &info, err);
     }
     if (code == VIX_OK) {
+        w->capacity = info.capacity;
+        w->content_id = content_id_of(&f);
         code = make_disk(w, &f, client, &info, ret_disk, err);
     }
     finding_done(&f);
@@ -498,7 +537,7 @@ VixError remote_endpoint(struct remote *r, const char *path, char **ret_host, ui
 VixError remote_open_any_nfc(struct remote *r, const char *path, uint32_t flags, struct disk **ret_disk,
                              struct err *err)
 {
-    const struct remote_request request = {.path = path, .flags = flags, .read_only = true};
+    const struct remote_request request = {.path = path, .flags = flags, .read_only = true, .aside = true};
 
     VixError code = remote_open_nfc(r, &request, true, ret_disk, err);
     if (code == VIX_E_HOST_NETBLKDEV_HANDSHAKE || code == VIX_E_NOT_SUPPORTED) {

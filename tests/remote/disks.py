@@ -330,6 +330,47 @@ def session_expires(place, keeps_back):
         client.refused(3047, "open", DISK, READ_ONLY, sentence="NotAuthenticated: .*: the session has ended")
 
 
+def changed_meanwhile(place, how):
+    """A disk whose connection is lost, and that others change before it is connected again."""
+    there = place.host
+
+    def change():
+        if how == "bytes":
+            there.content_id = "89abcdef"
+            there.make_inventory()
+        else:
+            with open(place.flat, "ab") as file:
+                file.write(bytes(MIB))
+
+    def hook(label, data, session):
+        if label == "request" and data >= 9:
+            there.hook = None
+            change()
+            session.wire.close()
+            raise nfc.Cut()
+        return data
+
+    try:
+        with Driven(place, "vixdisk.nfc.requestKiB = 64\n") as client:
+            client.connect(read_only=1)
+            client.want(OK, "open", DISK, READ_ONLY)
+            client.want(OK, "read", 0, 8)
+            there.hook = hook
+            code = CID_MISMATCH if how == "bytes" else CAPACITY_MISMATCH
+            with Deadline(10):
+                client.want(code, "async", 0, SIZE // SECTOR, 64)
+                client.refused(code, "read", SIZE // SECTOR - 64, 8, begins="127.0.0.1:%d: " % there.nfc_port,
+                               sentence="the disk was changed while the connection was lost")
+            client.want(OK, "close")
+            client.want(OK, "open", DISK, READ_ONLY)  # another one
+            client.want(OK, "read", 0, 8)
+            client.want(OK, "close")
+    finally:
+        place.fill()
+        there.content_id = "01234567"
+        there.make_inventory()
+
+
 def writing_fails(place):
     place.fill()
     with Driven(place, "vixdisk.nfc.requestKiB = 64\n") as client:
@@ -535,7 +576,9 @@ TESTS = [("lists of transports, and the lines that programs read", lists_of_tran
          ("traffic is told while disks are closed", traffic_while_closing), ("machines and snapshots", snapshots), ("what a host or server refuses", refusals),
          ("hosts that lie", hosts_that_lie), ("hosts that stall", hosts_that_stall),
          ("hosts that are slow to write", hosts_slow_to_write), ("a host with little memory", little_memory), ("a lost connection, one read", lambda p: reading_goes_on(p, None)),
-         ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)), ("an expired session", lambda p: session_expires(p, False)),
+         ("a lost connection, many reads", lambda p: reading_goes_on(p, 16)),
+         ("a lost connection, the disk is changed", lambda p: changed_meanwhile(p, "bytes")),
+         ("a lost connection, the disk grows", lambda p: changed_meanwhile(p, "size")), ("an expired session", lambda p: session_expires(p, False)),
          ("an expired session, told in the place of properties", lambda p: session_expires(p, True)),
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),
          ("clones that fail leave nothing", half_made_clones), ("clones over a disk", overwrites),

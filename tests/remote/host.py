@@ -717,6 +717,7 @@ class Host:
         self.uuid = "564d6e1f-0000-1111-2222-333344445555"
         self.instance_uuid = "5034aa00-0000-1111-2222-333344445555"
         self.proxy = None  # the machine that the client runs in (proxy.py)
+        self.content_id = "01234567"
         self.database = {"adapterType": "lsilogic", "uuid": "60 00 C2 9a 00 11 22 33-44 55 66 77 88 99 aa bb"}
         self.lock = threading.Lock()
         self.tickets, self.cookies = {}, set()

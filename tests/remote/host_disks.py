@@ -29,7 +29,7 @@ DEVICES = (
     '</deviceInfo><backing xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>[%s] vm1/disk.vmdk</fileName>'
     '<datastore type="Datastore">datastore-1</datastore><diskMode>persistent</diskMode>'
     '<thinProvisioned>true</thinProvisioned><uuid>6000C29a-0011-2233-4455-66778899aabb</uuid>'
-    '<contentId>01234567</contentId></backing><controllerKey>1000</controllerKey><unitNumber>0</unitNumber>'
+    '<contentId>%s</contentId></backing><controllerKey>1000</controllerKey><unitNumber>0</unitNumber>'
     '<capacityInKB>%d</capacityInKB></VirtualDevice></val>')
 
 
@@ -51,7 +51,7 @@ def objects(host):
     the first has the machine's disk and the second has none."""
     below = SNAPSHOT % dict(tag="childSnapshotList", moref="snapshot-45", name="second", below="")
     tree = SNAPSHOT % dict(tag="rootSnapshotList", moref="snapshot-44", name="first%2fone", below=below)
-    devices = DEVICES % (host.store, capacity_kib(host))
+    devices = DEVICES % (host.store, host.content_id, capacity_kib(host))
     system = "host-21" if host.vcenter else "ha-host"
     manager = "SessionManager" if host.vcenter else "ha-sessionmgr"
     return {
