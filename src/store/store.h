@@ -47,7 +47,8 @@ struct store_ops {
     /** Copies a range from another store without the bytes passing through this process (reflink, copy_file_range);
      * VIX_E_NOT_SUPPORTED where that cannot be done, nothing is then changed. */
     VixError (*copy)(struct store *s, uint64_t off, struct store *src, uint64_t src_off, uint64_t len, struct err *err);
-    /** Everything written so far, and the length, is on stable storage. */
+    /** Everything written so far, and the length, is on stable storage. Of an open file of the host, one that has
+     * failed makes all later ones fail: what it did not write is lost. */
     VixError (*flush)(struct store *s, struct err *err);
     /** Bytes of storage that the file takes. */
     VixError (*allocated)(struct store *s, uint64_t *ret_bytes, struct err *err);

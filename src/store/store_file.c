@@ -414,12 +414,22 @@ static VixError file_copy(struct store *s, uint64_t off, struct store *src, uint
 
 static VixError file_flush(struct store *s, struct err *err)
 {
-    int failed;
+    struct file_store *f = file_of(s);
+    int failed = 0;
+
+    SCOPED_LOCK(&f->flush_lock);
+    if (f->flush_errnum != 0) {
+        return err_set_errno(err, f->flush_errnum, "%s: the data was not put on stable storage earlier", s->path);
+    }
     do {
-        failed = fdatasync(file_of(s)->fd);
+        failed = fdatasync(f->fd);
     } while (failed != 0 && errno == EINTR);
+    if (failed != 0) {
+        f->flush_errnum = errno;
+        return err_set_errno(err, errno, "%s: cannot put the data on stable storage", s->path);
+    }
     /* fdatasync writes the length too: the data could not be found without it */
-    return failed == 0 ? VIX_OK : err_set_errno(err, errno, "%s: cannot put the data on stable storage", s->path);
+    return VIX_OK;
 }
 
 static VixError file_allocated(struct store *s, uint64_t *ret_bytes, struct err *err)
@@ -452,6 +462,7 @@ static void file_close(struct store *s)
 {
     struct file_store *f = file_of(s);
     (void)close(f->fd);
+    (void)pthread_mutex_destroy(&f->flush_lock);
     (void)pthread_mutex_destroy(&f->data_lock);
     (void)pthread_rwlock_destroy(&f->block_lock);
     free(s->path);
@@ -504,6 +515,7 @@ VixError file_store_new(int fd, const char *path, const struct stat *st, uint32_
         return err_set(err, VIX_E_OUT_OF_MEMORY, "%s: no memory for a lock", path);
     }
     (void)pthread_mutex_init(&f->data_lock, NULL);
+    (void)pthread_mutex_init(&f->flush_lock, NULL);
     f->base = (struct store){
         .ops = &file_ops,
         .path = TAKE_PTR(name),

@@ -21,6 +21,10 @@ struct file_store {
      * as much as the run is long. */
     pthread_mutex_t data_lock;
     uint64_t data_from, data_end;
+    /* A flush ends when those before it have ended. What a failed one leaves behind the kernel takes for written, and
+     * tells of once: later ones have to fail, too. */
+    pthread_mutex_t flush_lock;
+    int flush_errnum; /* of the first that failed; guarded by flush_lock */
 };
 
 /* ---- store_local.c, store_rooted.c: where a path leads ---- */

@@ -2,15 +2,16 @@
 /* store_idle.c - stores of disks that consist of many files: of all such stores of the process some are open, and one
  * that was not used lately is closed for one that is. Each use of an open one costs two atomic additions, no lock; the
  * clock rule finds the idle ones, as in the cache of tables. A file that was written to is put on stable storage before
- * it is closed; if that fails, its next flush tells. While a file is closed its lock is not held: the descriptor of the
- * disk is open all the time, and its lock keeps other users of the disk away. Any thread; the lock here is taken after
- * all others. */
+ * it is closed; if that fails, all flushes after it tell, as they do once a flush has failed. While a file is closed
+ * its lock is not held: the descriptor of the disk is open all the time, and its lock keeps other users of the disk
+ * away. Any thread; the lock here is taken after all others. */
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -20,14 +21,16 @@
 #define CLOSED (INT_MIN / 2)
 
 struct idle_store {
-    struct store base; /* base.path: by which it is opened again */
+    struct store base;
+    char *place; /* base.path from the root, where the file system has a working folder: by which it is opened again */
     struct store_fs *fs;
     uint32_t flags;
-    atomic_int users;    /* calls that use inner; far below 0: closed */
-    struct store *inner; /* valid while users counts the caller */
-    atomic_bool used;    /* since the hand last passed */
-    atomic_bool written; /* since the last flush */
-    struct err failure;  /* of a flush before closing; guarded by lock, as the ring */
+    atomic_int users;           /* calls that use inner; far below 0: closed */
+    struct store *inner;        /* valid while users counts the caller */
+    atomic_bool used;           /* since the hand last passed */
+    atomic_bool written;        /* since the last flush began */
+    pthread_mutex_t flush_lock; /* a flush ends when those before it have ended; taken before lock */
+    struct err failure;         /* of a flush; guarded by lock, as the ring */
     struct idle_store *next, *prev;
 };
 
@@ -119,7 +122,7 @@ static VixError reopen_locked(struct idle_store *s, struct err *err)
 
     keep_half_locked();
     do {
-        code = s->fs->ops->open(s->fs, s->base.path, s->flags, &inner, err);
+        code = s->fs->ops->open(s->fs, s->place, s->flags, &inner, err);
     } while (make_room_locked(code));
     if (code != VIX_OK) {
         return code;
@@ -233,23 +236,27 @@ static VixError idle_flush(struct store *base, struct err *err)
 {
     struct idle_store *s = idle_of(base);
     struct store *inner;
-    VixError code = begin_use(base, &inner, err);
+    struct err failure;
 
+    SCOPED_LOCK(&s->flush_lock);
+    VixError code = begin_use(base, &inner, err);
     if (code != VIX_OK) {
         return code;
     }
+    err_init(&failure);
     if (atomic_exchange(&s->written, false)) {
-        code = inner->ops->flush(inner, err);
-        atomic_store(&s->written, code != VIX_OK);
+        (void)inner->ops->flush(inner, &failure);
     }
     (void)end_use(base, false, VIX_OK);
-    SCOPED_LOCK(&lock);
-    if (code == VIX_OK && s->failure.code != VIX_OK) {
-        code = s->failure.code;
-        if (err != NULL) {
-            *err = s->failure;
-        }
+    (void)pthread_mutex_lock(&lock);
+    if (s->failure.code == VIX_OK) {
+        s->failure = failure;
     }
+    code = s->failure.code;
+    if (code != VIX_OK && err != NULL) {
+        *err = s->failure;
+    }
+    (void)pthread_mutex_unlock(&lock);
     return code;
 }
 
@@ -272,11 +279,21 @@ static void idle_close(struct store *base)
         close_inner_locked(s);
     }
     (void)pthread_mutex_unlock(&lock);
+    (void)pthread_mutex_destroy(&s->flush_lock);
     free(base->path);
+    free(s->place);
     free(s);
 }
 
 /* ---- making ---- */
+
+/** The path by which a file is found whatever the working folder is then. */
+static char *place_of(const struct store_fs *fs, const char *path, struct err *err)
+{
+    CLEANUP_FREE char *folder = fs == store_fs_local() && path[0] != '/' ? getcwd(NULL, 0) : NULL;
+
+    return folder != NULL ? alloc_printf(err, "%s/%s", folder, path) : alloc_text(path, err);
+}
 
 /** Takes an open store, which is closed on failure. */
 static VixError wrap_locked(struct store_fs *fs, struct store *inner, uint32_t flags, struct store **ret_store,
@@ -287,8 +304,13 @@ static VixError wrap_locked(struct store_fs *fs, struct store *inner, uint32_t f
     if (s != NULL) {
         s->base = *inner;
         s->base.path = alloc_text(inner->path, err);
+        s->place = place_of(fs, inner->path, err);
     }
-    if (s == NULL || s->base.path == NULL) {
+    if (s == NULL || s->base.path == NULL || s->place == NULL) {
+        if (s != NULL) {
+            free(s->base.path);
+            free(s->place);
+        }
         free(s);
         store_close(inner);
         return VIX_E_OUT_OF_MEMORY;
@@ -297,6 +319,7 @@ static VixError wrap_locked(struct store_fs *fs, struct store *inner, uint32_t f
     s->fs = fs;
     s->flags = flags;
     s->inner = inner;
+    (void)pthread_mutex_init(&s->flush_lock, NULL);
     err_init(&s->failure);
     add_locked(s);
     *ret_store = &s->base;

@@ -180,6 +180,7 @@ static VixError discard_run(struct extent *x, uint64_t at, const struct extent_r
         return err_set(err, VIX_E_NOT_SUPPORTED, "%s: the space of a device is not given back", x->store->path);
     }
     if (run->kind == RUN_DATA) {
+        atomic_store(&x->punched, true);
         return x->store->ops->punch(x->store, run->file_off, run->nsectors * SECTOR_SIZE, err);
     }
     VixError code = VIX_OK;

@@ -7,6 +7,7 @@
 #ifndef VIXDISK_VMDK_EXTENT_H
 #define VIXDISK_VMDK_EXTENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -104,9 +105,10 @@ struct extent {
     uint64_t grain_sectors;    /* 0 where there are no grains */
     struct extent_below below; /* set by the chain before the first write */
     bool writable;
-    bool compressed;   /* grains are compressed */
-    bool ordered;      /* writes must come in ascending order, each grain once */
-    bool preallocated; /* raw bytes: there is nothing below */
+    bool compressed;     /* grains are compressed */
+    bool ordered;        /* writes must come in ascending order, each grain once */
+    bool preallocated;   /* raw bytes: there is nothing below */
+    atomic_bool punched; /* holes were made in its file behind its back: close flushes them */
 };
 
 /** How an extent is opened. */

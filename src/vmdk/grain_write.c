@@ -533,7 +533,7 @@ static VixError leave_clean(struct grain_extent *g, struct err *err)
 VixError grain_finish(struct grain_extent *g, struct err *err)
 {
     if (!atomic_load(&g->marked)) {
-        return VIX_OK; /* nothing was changed */
+        return atomic_load(&g->x.punched) ? g->x.store->ops->flush(g->x.store, err) : VIX_OK;
     }
     VixError e = grain_flush(&g->x, err);
     return e == VIX_OK ? leave_clean(g, err) : e;

@@ -235,6 +235,27 @@ static void holes_are_left_alone(void **state)
     store_fs_mem_free(fs);
 }
 
+/** Holes are on stable storage when close returns, whether anything else was changed or not. */
+static void close_flushes_holes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct store_fs *mem = store_fs_mem_new(&err);
+        struct store_fs *fault = store_fault_new(mem, &err);
+        struct store_fault_rule broken = {.ops = FAULT_FLUSH, .nth = 1, .errnum = EIO, .stays = true};
+        struct disk *d = begin(fault, &kinds[i]);
+        write_value(d, 0, 1024, 9);
+        assert_int_equal(disk_close(d, &err), VIX_OK);
+        d = open_disk(fault, 0);
+        assert_int_equal(ops_write_zeros(d, 128, 256, &err), VIX_OK);
+        store_fault_set(fault, &broken);
+        assert_int_equal(disk_close(d, &err), VIX_E_FILE_ERROR);
+        assert_true(store_fault_has_hit(fault));
+        store_fault_free(fault);
+        store_fs_mem_free(mem);
+    }
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     struct store_fs *fs = store_fs_mem_new(&err);
@@ -322,6 +343,7 @@ int main(void)
         cmocka_unit_test(zeros_over_a_parent_are_holes), cmocka_unit_test(zeros_of_a_single_link_hide_its_parent),
         cmocka_unit_test(holes_are_left_alone),          cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(file_systems_may_fail),         cmocka_unit_test(raw_images_too),
+        cmocka_unit_test(close_flushes_holes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,6 +159,22 @@ static void a_failed_flush_is_told_by_the_next(void **state)
     assert_int_equal(number_in(3, 1), 5);
 }
 
+/** Also when it is opened again meanwhile: what was not written then is lost. */
+static void a_failed_flush_is_told_by_all_that_follow(void **state)
+{
+    struct store_fault_rule rule = {.ops = FAULT_FLUSH, .nth = 1, .errnum = EIO};
+    uint32_t value = 5;
+
+    (void)state;
+    assert_int_equal(store_write(stores[3], &value, sizeof value, 4, &err), VIX_OK);
+    store_fault_set(fs, &rule);
+    assert_int_equal(stores[3]->ops->flush(stores[3], &err), VIX_E_FILE_ERROR);
+    assert_int_equal(stores[3]->ops->flush(stores[3], &err), VIX_E_FILE_ERROR);
+    use_others(3);
+    assert_int_equal(stores[3]->ops->flush(stores[3], &err), VIX_E_FILE_ERROR);
+    assert_int_equal(stores[4]->ops->flush(stores[4], &err), VIX_OK);
+}
+
 /** Whatever is asked of a file opens it again. */
 static void all_that_is_asked_opens_it(void **state)
 {
@@ -250,6 +266,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(few_are_open, begin, end),
         cmocka_unit_test_setup_teardown(threads_use_all, begin, end),
         cmocka_unit_test_setup_teardown(a_failed_flush_is_told_by_the_next, begin, end),
+        cmocka_unit_test_setup_teardown(a_failed_flush_is_told_by_all_that_follow, begin, end),
         cmocka_unit_test_setup_teardown(all_that_is_asked_opens_it, begin, end),
         cmocka_unit_test_setup_teardown(another_file_is_not_taken_for_it, begin, end),
         cmocka_unit_test_setup_teardown(locks, begin, end),

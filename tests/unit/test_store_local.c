@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What only files of the host can do: types of files, locks of others, close-on-exec, the page cache left out. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -445,6 +450,126 @@ static void full_device(void **state)
     store_close(s);
 }
 
+/* ---- flushes ---- */
+
+/* This stands before the C library's. */
+static atomic_int flushes_begun, flushes_failing; /* the latter: errno of those to come; -1: they wait */
+
+int fdatasync(int fd)
+{
+    atomic_fetch_add(&flushes_begun, 1);
+    while (atomic_load(&flushes_failing) < 0) {
+        (void)usleep(1000);
+    }
+    errno = atomic_load(&flushes_failing);
+    return errno != 0 ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+static struct store *open_to_write(const char *name, bool idle)
+{
+    struct store *s = NULL;
+
+    (void)unlink(at(name));
+    make(name);
+    assert_int_equal(idle ? store_idle_open(fs, at(name), STORE_WRITE, &s, &err)
+                          : fs->ops->open(fs, at(name), STORE_WRITE, &s, &err),
+                     VIX_OK);
+    assert_int_equal(store_write(s, "x", 1, 0, &err), VIX_OK);
+    return s;
+}
+
+/** The kernel tells of a failure once, and takes the bytes for written. */
+static void a_failed_flush_is_told_again(void **state)
+{
+    (void)state;
+    for (unsigned idle = 0; idle < 2; idle++) {
+        struct store *s = open_to_write("failed", idle != 0);
+        atomic_store(&flushes_failing, EIO);
+        assert_int_equal(s->ops->flush(s, &err), VIX_E_FILE_ERROR);
+        atomic_store(&flushes_failing, 0);
+        assert_int_equal(s->ops->flush(s, &err), VIX_E_FILE_ERROR);
+        assert_int_equal(store_write(s, "y", 1, 0, &err), VIX_OK);
+        assert_int_equal(s->ops->flush(s, &err), VIX_E_FILE_ERROR);
+        store_close(s);
+    }
+}
+
+struct flusher {
+    struct store *s;
+    atomic_bool done;
+    VixError code;
+};
+
+static void *flush_it(void *ctx)
+{
+    struct flusher *f = ctx;
+
+    f->code = f->s->ops->flush(f->s, NULL);
+    atomic_store(&f->done, true);
+    return NULL;
+}
+
+/** One that begins while another is at work does not end before it, nor better. */
+static void flushes_at_once_end_alike(void **state)
+{
+    (void)state;
+    for (unsigned idle = 0; idle < 2; idle++) {
+        struct store *s = open_to_write("at-once", idle != 0);
+        struct flusher first = {.s = s}, second = {.s = s};
+        pthread_t threads[2];
+        atomic_store(&flushes_begun, 0);
+        atomic_store(&flushes_failing, -1);
+        assert_int_equal(pthread_create(&threads[0], NULL, flush_it, &first), 0);
+        while (atomic_load(&flushes_begun) == 0) {
+            (void)usleep(1000);
+        }
+        assert_int_equal(pthread_create(&threads[1], NULL, flush_it, &second), 0);
+        (void)usleep(50000);
+        bool early = atomic_load(&second.done);
+        atomic_store(&flushes_failing, EIO);
+        (void)pthread_join(threads[0], NULL);
+        (void)pthread_join(threads[1], NULL);
+        atomic_store(&flushes_failing, 0);
+        assert_false(early);
+        assert_int_equal(first.code, VIX_E_FILE_ERROR);
+        assert_int_equal(second.code, VIX_E_FILE_ERROR);
+        store_close(s);
+    }
+}
+
+#define MANY 40u
+
+/** A file that was closed while it was idle is found again when the process has gone to another folder. */
+static void idle_files_are_found_from_elsewhere(void **state)
+{
+    struct store *stores[MANY];
+    char name[16], byte, here[256];
+    struct rlimit before, few;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){.rlim_cur = 48, .rlim_max = before.rlim_max};
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "many-%u", i);
+        assert_int_equal(store_idle_create(fs, name, 0, 0600, &stores[i], &err), VIX_OK);
+        assert_int_equal(store_write(stores[i], name, sizeof name, 0, &err), VIX_OK);
+    }
+    assert_int_equal(chdir("/"), 0);
+    for (unsigned i = 0; i < 2 * MANY; i++) {
+        assert_int_equal(store_read(stores[i % MANY], &byte, 1, 0, &err), VIX_OK);
+    }
+    (void)snprintf(name, sizeof name, "many-%u", 3u);
+    assert_string_equal(stores[3]->path, name);
+    for (unsigned i = 0; i < MANY; i++) {
+        store_close(stores[i]);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(chdir(here), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +588,9 @@ int main(void)
         cmocka_unit_test(files_that_are_gone_on_with),
         cmocka_unit_test(file_system_kind),
         cmocka_unit_test(full_device),
+        cmocka_unit_test(a_failed_flush_is_told_again),
+        cmocka_unit_test(flushes_at_once_end_alike),
+        cmocka_unit_test(idle_files_are_found_from_elsewhere),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
