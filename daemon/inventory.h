@@ -15,6 +15,9 @@
 #define INVENTORY_FILES_MAX 4096u     /* limit: files of one machine that may be disks */
 #define INVENTORY_DISKS_MAX 60u       /* limit: disks of one machine: four controllers of fifteen */
 
+#define INVENTORY_FIRST_KEY 2000 /* of the disk vm/vm.vmdk; others have larger ones, as with vSphere */
+#define INVENTORY_KEYS 1000000000u
+
 struct machine {
     const struct datastore *ds;
     char *name;     /* of the folder */
@@ -38,11 +41,11 @@ struct machine_disk {
     char change_id[TRACKING_ID_MAX]; /* "" where links of the chain are missing */
     bool thin;
     bool sparse; /* backed by a sparse format of hosted products */
-    int32_t key; /* 2000 and on */
+    int32_t key; /* from the name of the lowest link that is the disk's own: the same whatever other disks there are */
 };
 
 struct machine_disks {
-    struct machine_disk *disks; /* top links, by the names of their bases: new links change no key */
+    struct machine_disk *disks; /* top links, by the names of their bases */
     size_t count;
 };
 
@@ -57,8 +60,9 @@ void inventory_done(struct inventory *inventory);
 /** VIX_E_VM_NOT_FOUND. The result is freed by inventory_done as the only machine of an inventory. */
 VixError inventory_find(const struct datastores *stores, const char *moref, struct inventory *ret_one, struct err *err);
 
-/** Reads the disks of a machine: every VMDK of its folder that is not an extent or the parent of another. What cannot
- * be read is left out, with a line of news. */
+/** Reads the disks of a machine: every VMDK of its folder that is not an extent or the parent of another. What is no
+ * disk that can be read is left out, with a line of news; a failure of the system, such as EIO, or EMFILE, is one of
+ * the call, for nobody may take a disk for gone that is there. */
 VixError machine_read_disks(const struct machine *m, struct machine_disks *ret_disks, struct err *err);
 void machine_disks_done(struct machine_disks *disks);
 

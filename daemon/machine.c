@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The disks of a machine, read from the VMDKs in its folder without locks: a disk that is in use is listed like any
  * other. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,7 +40,7 @@ bool is_part_of_disk(const char *path)
         return false;
     }
     size_t digits = len - (size_t)(dash + 2 - name) - strlen(".vmdk");
-    return digits == 3 && all_digits(dash + 2, digits); /* x-s001.vmdk, x-f001.vmdk */
+    return digits >= 3 && all_digits(dash + 2, digits); /* x-s001.vmdk, x-f001.vmdk, x-f1000.vmdk */
 }
 
 /** Files of a folder that may be disks. */
@@ -103,14 +104,35 @@ static void strike(struct candidates *c, const char *path, bool *struck)
     }
 }
 
+/** Whether an opening has failed for a reason that says nothing of the disk: it may be there the next time. */
+static bool is_of_system(VixError code, const struct err *why)
+{
+    switch (why->sys_errno) {
+    case EIO:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ESTALE:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return code == VIX_E_OUT_OF_MEMORY || code == VIX_E_DISK_TOOMANYOPENFILES;
+    }
+}
+
 /** Opens a chain to look at it, without its parents if they cannot be had. */
 static VixError open_chain(const struct datastore *ds, const char *path, struct chain **ret_chain, struct err *err)
 {
     uint32_t flags = CHAIN_READ | CHAIN_NO_LOCK | CHAIN_OUTSIDE_OK; /* nothing outside the datastore can be named */
     VixError code = chain_open(ds->fs, path, flags, NULL, ret_chain, err);
 
-    if (code != VIX_OK && code != VIX_E_OUT_OF_MEMORY) {
-        code = chain_open(ds->fs, path, flags | CHAIN_SINGLE_LINK, NULL, ret_chain, NULL);
+    if (code != VIX_OK && !is_of_system(code, err)) {
+        struct err single;
+        err_init(&single);
+        code = chain_open(ds->fs, path, flags | CHAIN_SINGLE_LINK, NULL, ret_chain, &single);
+        if (code != VIX_OK && is_of_system(code, &single)) {
+            *err = single;
+        }
     }
     return code;
 }
@@ -208,12 +230,16 @@ static VixError read_candidate(const struct machine *m, struct candidates *c, si
 
     err_init(&why);
     VixError code = open_chain(m->ds, c->paths[index], &chain, &why);
+    if (code != VIX_OK && is_of_system(code, &why)) {
+        *err = why;
+        return code;
+    }
     if (code != VIX_OK) {
         if (!struck[index]) {
             log_news("datastore %s: %s is left out: %s", m->ds->name, c->paths[index], why.text);
         }
         struck[index] = true;
-        return code == VIX_E_OUT_OF_MEMORY ? err_set(err, code, "%s", why.text) : VIX_OK;
+        return VIX_OK;
     }
     strike_chain(c, chain, index, struck);
     code = describe(m->ds, chain, c->paths[index], d, err);
@@ -234,6 +260,59 @@ static int by_base(const void *a, const void *b)
     int order = strcmp(base_of(x), base_of(y));
 
     return order != 0 ? order : strcmp(x->path, y->path);
+}
+
+/* ---- keys ---- */
+
+/** Whether a link is in the chain of another disk, too. */
+static bool is_shared(const struct machine_disks *disks, size_t index, const char *link)
+{
+    for (size_t i = 0; i < disks->count; i++) {
+        for (size_t k = 0; i != index && k < disks->disks[i].parent_count; k++) {
+            if (strcmp(disks->disks[i].parents[k], link) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/** The lowest link of a disk that is the machine's and this disk's own: links that come above it change nothing. */
+static const char *own_link(const struct machine *m, const struct machine_disks *disks, size_t index)
+{
+    const struct machine_disk *d = &disks->disks[index];
+    size_t len = strlen(m->name);
+
+    for (size_t i = d->parent_count; i > 0; i--) {
+        const char *link = d->parents[i - 1];
+        if (strncmp(link, m->name, len) == 0 && link[len] == '/' && !is_shared(disks, index, link)) {
+            return link;
+        }
+    }
+    return d->path;
+}
+
+/** From a link's name alone, so that other disks come and go without a part in it. */
+static VixError number_disk(const struct machine *m, struct machine_disks *disks, size_t index, struct err *err)
+{
+    const char *link = own_link(m, disks, index);
+    CLEANUP_FREE char *first = alloc_printf(err, "%s/%s.vmdk", m->name, m->name);
+
+    if (first == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    int32_t key = INVENTORY_FIRST_KEY;
+    if (strcmp(link, first) != 0) {
+        key += 1 + (int32_t)(inventory_hash(INVENTORY_HASH, link) % INVENTORY_KEYS);
+    }
+    for (size_t i = 0; i < index; i++) {
+        if (disks->disks[i].key == key) {
+            key++;
+            i = (size_t)-1; /* from the first one again */
+        }
+    }
+    disks->disks[index].key = key;
+    return VIX_OK;
 }
 
 static VixError read_candidates(const struct machine *m, struct candidates *c, struct machine_disks *disks,
@@ -257,10 +336,10 @@ static VixError read_candidates(const struct machine *m, struct candidates *c, s
     if (disks->count > 0) {
         qsort(all, disks->count, sizeof *all, by_base);
     }
-    for (size_t i = 0; i < disks->count; i++) {
-        all[i].key = (int32_t)(2000 + i);
-    }
     disks->disks = all;
+    for (size_t i = 0; code == VIX_OK && i < disks->count; i++) {
+        code = number_disk(m, disks, i, err);
+    }
     return code;
 }
 

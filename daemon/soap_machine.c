@@ -127,7 +127,7 @@ static void put_controller(const struct machine_disks *disks, size_t bus, const 
     end_device(element, x);
 }
 
-static void put_all_devices(const struct machine *m, const char *element, struct xml_text *x)
+static void put_all_devices(struct call *c, const struct machine *m, const char *element, struct xml_text *x)
 {
     struct machine_disks disks = {0};
     struct err err;
@@ -135,6 +135,8 @@ static void put_all_devices(const struct machine *m, const char *element, struct
     err_init(&err);
     if (machine_read_disks(m, &disks, &err) != VIX_OK) {
         host_log(HOST_LOG_WARN, "the disks of %s cannot be read: %s", m->vmx, err.text);
+        call_failed(c, &err);
+        return;
     }
     for (size_t bus = 0; bus * DISKS_OF_CONTROLLER < disks.count; bus++) {
         put_controller(&disks, bus, element, x);
@@ -147,24 +149,22 @@ static void put_all_devices(const struct machine *m, const char *element, struct
 
 static void put_device_array(struct call *c, const struct object *o, struct xml_text *x)
 {
-    (void)c;
     xml_raw(x, "<val xsi:type=\"ArrayOfVirtualDevice\">");
-    put_all_devices(o->machine, "VirtualDevice", x);
+    put_all_devices(c, o->machine, "VirtualDevice", x);
     xml_raw(x, "</val>");
 }
 
-static void put_hardware_members(const struct machine *m, struct xml_text *x)
+static void put_hardware_members(struct call *c, const struct machine *m, struct xml_text *x)
 {
     xml_element_number(x, "numCPU", 1);
     xml_element_number(x, "memoryMB", 1024);
-    put_all_devices(m, "device", x); /* as the member of a structure an array has no wrapper */
+    put_all_devices(c, m, "device", x); /* as the member of a structure an array has no wrapper */
 }
 
 static void put_hardware(struct call *c, const struct object *o, struct xml_text *x)
 {
-    (void)c;
     xml_raw(x, "<val xsi:type=\"VirtualHardware\">");
-    put_hardware_members(o->machine, x);
+    put_hardware_members(c, o->machine, x);
     xml_raw(x, "</val>");
 }
 
@@ -252,7 +252,6 @@ static void put_config(struct call *c, const struct object *o, struct xml_text *
 {
     const struct machine *m = o->machine;
 
-    (void)c;
     xml_raw(x, "<val xsi:type=\"VirtualMachineConfigInfo\"><name>");
     put_inventory_name(x, m->name);
     xml_raw(x, "</name>");
@@ -262,7 +261,7 @@ static void put_config(struct call *c, const struct object *o, struct xml_text *
     xml_raw(x, "<files>");
     put_path(m->ds, "vmPathName", m->vmx, x);
     xml_raw(x, "</files><hardware>");
-    put_hardware_members(m, x);
+    put_hardware_members(c, m, x);
     xml_raw(x, "</hardware>");
     xml_element_bool(x, "changeTrackingEnabled", tracking_is_kept(m->ds));
     xml_raw(x, "</val>");

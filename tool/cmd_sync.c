@@ -310,8 +310,9 @@ const struct command command_sync = {
         "stopped or killed is gone on with by the next one. Others must not write to DST: of a file it is noticed,\n"
         "of a device or a disk on a server it is not. With --all the copies are DIR/disk-KEY.img, or .vmdk with -t, "
         "KEY\n"
-        "the disk's number in the machine (2000 is the first), and those that can be copied are, also where others\n"
-        "fail. Exit status 3: --no-full, and everything would be copied.",
+        "the disk's number in the machine (its device key), and those that can be copied are, also where others\n"
+        "fail; the copy of another disk is written over with --full only. Exit status 3: --no-full, and everything\n"
+        "would be copied.",
     .options = options,
     .groups = GROUP_DISKS | GROUP_REMOTE | GROUP_JSON | GROUP_PROGRESS,
     .args_size = sizeof(struct sync_args),

@@ -95,6 +95,7 @@ static int add_member(struct all *a, const VixDiskLibExt_VmDisk *disk)
                                .target = m->target,
                                .report = a->report,
                                .caption = m->name,
+                               .keep_others = true,
                                .step = step,
                                .ctx = m};
     return STATUS_DONE;

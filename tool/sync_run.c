@@ -53,6 +53,13 @@ static bool differ(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) != 0;
 }
 
+static bool is_of_another(const struct sync_run *r)
+{
+    const struct sync_state *s = &r->state;
+    return (s->vm == NULL) != (r->source.vm == NULL) || differ(s->disk_uuid, r->source.uuid) ||
+           (r->source.uuid == NULL && s->device_key != r->source.key);
+}
+
 /** Why nothing of an old copy can be used; NULL: it can. */
 static const char *reason_for_all(const struct sync_run *r, bool found)
 {
@@ -66,8 +73,7 @@ static const char *reason_for_all(const struct sync_run *r, bool found)
     if (r->source.change_id == NULL || (r->options->map != NULL && strcmp(r->options->map, "alloc") == 0)) {
         return "no change tracking is used";
     }
-    if ((s->vm == NULL) != (r->source.vm == NULL) || differ(s->disk_uuid, r->source.uuid) ||
-        (r->source.uuid == NULL && s->device_key != r->source.key)) {
+    if (is_of_another(r)) {
         return "the state is of another disk";
     }
     if (s->capacity > r->source.changes.capacity) {
@@ -443,6 +449,10 @@ static int follow_plan(struct sync_run *r)
     if (r->source.change_id == NULL && r->options->map != NULL && strcmp(r->options->map, "cbt") == 0) {
         return fail_with(cli, r->source.path, VIX_E_NOT_SUPPORTED,
                          "there is no change tracking; --enable-cbt switches it on");
+    }
+    if (r->job.keep_others && r->found && !r->options->full && is_of_another(r)) {
+        return fail_with(cli, r->target.path, VIX_E_FILE_ALREADY_EXISTS,
+                         "its state is of another disk (%s); --full writes over it", r->state.source);
     }
     if (r->target.exists) {
         int status = sync_target_open(cli, &r->target, r->options->dry_run ? VIXDISKLIB_FLAG_OPEN_READ_ONLY : 0);

@@ -30,6 +30,7 @@ struct sync_job {
     struct run_report *report; /* NULL: none */
     const char *caption;       /* of the source's map there */
     bool map_target;           /* a map of the copy follows */
+    bool keep_others;          /* a copy of another disk is not written over, but with --full */
     /** Told how far it is, in bytes of the disk; false stops. */
     bool (*step)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;

@@ -178,12 +178,19 @@ def bad_questions():
 
 
 def numbers_stay():
-    """Neither the number nor the identity of a disk changes with the links that come above it."""
+    """Neither the number nor the identity of a disk changes with the links that come above it, or with other disks."""
     run("create", "-q", "-s", "4M", host.at("two", "c.vmdk"))
     before = [(key, uuid, id.split("/")[0]) for key, uuid, id in backings(TWO)]
-    assert [key for key, _, _ in before] == [2000, 2001, 2002] and before[2][1], before
+    assert len(set(key for key, _, _ in before)) == 3 and before[2][1], before
     child_of("a.vmdk", "zz.vmdk", "two")
     run("snapshot", "-q", host.at("two", "c.vmdk"), host.at("two", "0.vmdk"))
+    run("create", "-q", "-s", "4M", host.at("two", "two.vmdk"))
+    run("create", "-q", "-s", "4M", host.at("two", "0a.vmdk"))
+    now = [(key, uuid, id.split("/")[0]) for key, uuid, id in backings(TWO)]
+    assert len(now) == 5 and vim.disks(TWO)["[datastore1] two/two.vmdk"] == 2000, now
+    assert [disk for disk in now if disk[0] in [key for key, _, _ in before]] == before, (now, before)
+    for name in ("two.vmdk", "0a.vmdk"):
+        os.unlink(host.at("two", name))
     assert [(key, uuid, id.split("/")[0]) for key, uuid, id in backings(TWO)] == before, backings(TWO)
     os.unlink(host.at("two", "a.vmdk"))  # of a chain without its base nothing is known
     assert [id for _, _, id in backings(TWO)].count(None) == 1
@@ -363,9 +370,45 @@ def all_disks():
     tops = {"kept.vmdk": "kept.vmdk", "b.vmdk": "zz.vmdk", "c.vmdk": "c.vmdk"}
     assert sorted(d["changed-bytes"] for d in told["disks"]) == [0, 0, 64 * KIB], told
     assert all(d["mode"] == "delta" for d in told["disks"]), told
-    for number, name in enumerate(sorted(tops)):
-        qemu("qemu-img", "compare", "-q", "-f", "vmdk", "-F", "raw", host.at("two", tops[name]),
-             os.path.join(host.folder, "all/disk-%d.img" % (2000 + number)))
+    keys = vim.disks(TWO)
+    for top in tops.values():
+        qemu("qemu-img", "compare", "-q", "-f", "vmdk", "-F", "raw", host.at("two", top),
+             os.path.join(host.folder, "all/disk-%d.img" % keys["[datastore1] two/" + top]))
+
+
+def a_disk_that_is_damaged():
+    """A copy stays that of its disk, whatever becomes of the disk; and what another disk's is, is not written over."""
+    there = {**variables, "VIXDISK_VM": "moref=" + TWO}
+    keys = vim.disks(TWO)
+    at = {name: os.path.join(host.folder, "all/disk-%d.img" % keys["[datastore1] two/%s.vmdk" % name])
+          for name in ("c", "kept", "zz")}
+
+    def all_bytes():
+        return {name: open(path, "rb").read() for name, path in at.items()}
+
+    kept = all_bytes()
+    with open(host.at("two", "b.vmdk"), "r+b") as file:  # the base of zz
+        head = file.read(512)
+        file.seek(0)
+        file.write(bytes(512))
+    run("sync", "--all", "all", status=1, **there)
+    assert all_bytes() == kept
+    with open(host.at("two", "b.vmdk"), "r+b") as file:
+        file.write(head)
+    run("sync", "--all", "all", **there)
+    assert all_bytes() == kept
+    with open(at["c"] + ".vixstate", encoding="utf-8") as file:
+        state = json.load(file)
+    for key, other in (("disk-uuid", "12345678-1234-1234-1234-123456789abc"), ("vm", None)):
+        with open(at["c"] + ".vixstate", "w", encoding="utf-8") as file:
+            json.dump({**state, key: other}, file)
+        write(host.at("two", "c.vmdk"), 2 * MIB, 64 * KIB, 0x71)
+        out, said = run("sync", "--json", "--all", "all", status=1, **there)
+        assert sorted(d["status"] for d in json.loads(out)["disks"]) == [0, 0, 1] and "another disk" in said, (out, said)
+        assert all_bytes() == kept
+        run("sync", "--all", "--full", "all", **there)
+        kept = all_bytes()
+        qemu("qemu-img", "compare", "-q", "-f", "vmdk", "-F", "raw", host.at("two", "c.vmdk"), at["c"])
 
 
 def sessions_end():
@@ -503,8 +546,9 @@ for name, test in (("IDs go with links", ids_go_with_links), ("what was ever wri
                    ("sync", copies), ("sync: other clients write", by_other_clients),
                    ("sync: back in time", back_in_time), ("sync: another disk of that name", another_place),
                    ("sync: QEMU has the disk open", open_in_qemu),
-                   ("sync --all", all_disks), ("sync: sessions that end", sessions_end),
-                   ("sync: to the host", to_the_host), ("sync: no snapshots here", a_snapshot_is_asked_for)):
+                   ("sync --all", all_disks), ("sync --all: a disk that is damaged", a_disk_that_is_damaged),
+                   ("sync: sessions that end", sessions_end), ("sync: to the host", to_the_host),
+                   ("sync: no snapshots here", a_snapshot_is_asked_for)):
     tap.check("changes of vixdiskd: " + name, test)
 host.stop()
 diskhost.remove_all()  # also a host that a failed test has left

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The parts of the disk host that need no network: configuration, passwords, paths, machines, tickets, sessions. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +20,7 @@
 #include "daemon/sessions.h"
 #include "daemon/tickets.h"
 #include "daemon/users.h"
+#include "store/store_fault.h"
 #include "vmdk/chain.h"
 #include "vmdk/create.h"
 
@@ -236,8 +238,8 @@ static void paths(void **state)
 
 static void parts_of_disks(void **state)
 {
-    static const char *const parts[] = {"vm/x-flat.vmdk", "x-s001.vmdk", "x-f012.vmdk",
-                                        "x-delta.vmdk",   "x-ctk.vmdk",  "a-b-flat.vmdk"};
+    static const char *const parts[] = {"vm/x-flat.vmdk", "x-s001.vmdk",   "x-f012.vmdk",  "x-delta.vmdk",
+                                        "x-ctk.vmdk",     "a-b-flat.vmdk", "x-f1000.vmdk", "x-s31000.vmdk"};
     static const char *const disks[] = {"x.vmdk", "x-000001.vmdk", "x-s1.vmdk", "x-sabc.vmdk", "flat.vmdk", "x-flat"};
 
     (void)state;
@@ -288,7 +290,7 @@ static void machines(void **state)
     static const char *const parents[] = {"base/base.vmdk", "vm1/a.vmdk", NULL, NULL};
     for (size_t i = 0; i < 4; i++) {
         assert_string_equal(disks.disks[i].path, tops[i]);
-        assert_int_equal(disks.disks[i].key, 2000 + i);
+        assert_in_range(disks.disks[i].key, INVENTORY_FIRST_KEY + 1, INVENTORY_FIRST_KEY + INVENTORY_KEYS);
         assert_int_equal(disks.disks[i].capacity, 1 << 20);
         assert_int_equal(disks.disks[i].parent_count, parents[i] != NULL ? 1 : 0);
         assert_int_equal(disks.disks[i].change_id[0] == '\0', i == 3); /* its parent cannot be had */
@@ -306,6 +308,90 @@ static void machines(void **state)
     inventory_done(&one);
     inventory_done(&inv);
     inventory_done(&again);
+}
+
+/** The key of a disk; 0: there is none. */
+static int32_t key_of(const struct machine *m, const char *path)
+{
+    struct machine_disks disks;
+    int32_t key = 0;
+
+    assert_int_equal(machine_read_disks(m, &disks, &err), VIX_OK);
+    for (size_t i = 0; i < disks.count; i++) {
+        key = strcmp(disks.disks[i].path, path) == 0 ? disks.disks[i].key : key;
+    }
+    machine_disks_done(&disks);
+    return key;
+}
+
+/** Whatever disks and links come and go, a key is one disk's. */
+static void keys_stay(void **state)
+{
+    struct machine m = {.ds = &stores.list[0], .name = (char[]){"keys"}};
+
+    (void)state;
+    assert_int_equal(mkdir(at("ds/keys"), 0755), 0);
+    assert_int_equal(mkdir(at("ds/golden"), 0755), 0);
+    make_disk("ds/golden/g.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, 0);
+    make_disk("ds/keys/keys.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, 0);
+    make_disk("ds/keys/b.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, 0);
+    make_disk("ds/keys/clone.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "../golden/g.vmdk", cid_of("ds/golden/g.vmdk"));
+    int32_t b = key_of(&m, "keys/b.vmdk"), clone = key_of(&m, "keys/clone.vmdk");
+    assert_int_equal(key_of(&m, "keys/keys.vmdk"), INVENTORY_FIRST_KEY);
+    assert_true(b > INVENTORY_FIRST_KEY && clone > INVENTORY_FIRST_KEY && b != clone);
+    make_disk("ds/keys/a.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, 0); /* before all others */
+    make_disk("ds/keys/0.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "b.vmdk", cid_of("ds/keys/b.vmdk"));
+    make_disk("ds/keys/1.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "clone.vmdk", cid_of("ds/keys/clone.vmdk"));
+    make_disk("ds/keys/2.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "../golden/g.vmdk", cid_of("ds/golden/g.vmdk"));
+    int32_t other = key_of(&m, "keys/2.vmdk");
+    assert_int_equal(key_of(&m, "keys/keys.vmdk"), INVENTORY_FIRST_KEY);
+    assert_int_equal(key_of(&m, "keys/0.vmdk"), b);
+    assert_int_equal(key_of(&m, "keys/1.vmdk"), clone);
+    assert_true(other > INVENTORY_FIRST_KEY && other != clone && other != b);
+    put("ds/keys/keys.vmdk", "damaged");
+    assert_int_equal(key_of(&m, "keys/keys.vmdk"), 0);
+    assert_int_equal(key_of(&m, "keys/0.vmdk"), b);
+    assert_int_equal(key_of(&m, "keys/2.vmdk"), other);
+    /* two children of one link: neither has the key that the other had alone */
+    make_disk("ds/keys/3.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "b.vmdk", cid_of("ds/keys/b.vmdk"));
+    int32_t second = key_of(&m, "keys/0.vmdk"), third = key_of(&m, "keys/3.vmdk");
+    assert_true(second != third && second != b && third != b);
+}
+
+/** A system that has run out of something hides no disk: all are told, or none. */
+static void failures_hide_no_disk(void **state)
+{
+    static const int errnums[] = {EIO, EMFILE};
+    struct store_fs *faulty = store_fault_new(stores.list[0].fs, &err);
+    struct datastore ds = stores.list[0];
+    struct machine m = {.ds = &ds, .name = (char[]){"faulty"}};
+    struct machine_disks disks;
+
+    (void)state;
+    assert_non_null(faulty);
+    assert_int_equal(mkdir(at("ds/faulty"), 0755), 0);
+    ds.fs = faulty;
+    make_disk("ds/faulty/a.vmdk", VIXDISKLIB_DISK_VMFS_FLAT, NULL, 0);
+    make_disk("ds/faulty/b.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, NULL, 0);
+    make_disk("ds/faulty/c.vmdk", VIXDISKLIB_DISK_MONOLITHIC_SPARSE, "b.vmdk", cid_of("ds/faulty/b.vmdk"));
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned failed = 0;
+        struct store_fault_rule rule = {.ops = FAULT_OPEN | FAULT_READ | FAULT_SIZE, .errnum = errnums[i]};
+        do {
+            rule.nth++;
+            store_fault_set(faulty, &rule);
+            VixError code = machine_read_disks(&m, &disks, &err);
+            if (code == VIX_OK) {
+                assert_int_equal(disks.count, 2);
+                assert_string_equal(disks.disks[0].path, "faulty/a.vmdk");
+                assert_string_equal(disks.disks[1].path, "faulty/c.vmdk");
+                machine_disks_done(&disks);
+            }
+            failed += code != VIX_OK;
+        } while (store_fault_has_hit(faulty));
+        assert_true(failed > 4);
+    }
+    store_fault_free(faulty);
 }
 
 static struct ticket_scope scope_of(const char *moref)
@@ -472,6 +558,8 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(parts_of_disks),
         cmocka_unit_test(machines),
+        cmocka_unit_test(keys_stay),
+        cmocka_unit_test(failures_hide_no_disk),
         cmocka_unit_test(tickets_are_used_once),
         cmocka_unit_test(tickets_expire),
         cmocka_unit_test(sessions_come_and_go),
