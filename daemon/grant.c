@@ -117,18 +117,20 @@ static VixError check_scope(struct host *host, const struct ticket_scope *scope,
                             const char *name, struct err *err)
 {
     struct inventory one;
-    CLEANUP_FREE char *child = NULL;
+    bool is_parent = false;
+    VixError code = VIX_OK;
 
     if (scope->kind != TICKET_DATASTORE) {
-        VixError code = inventory_find(&host->stores, scope->moref, &one, err);
+        code = inventory_find(&host->stores, scope->moref, &one, err);
         if (code == VIX_OK) {
             code = check_in_machine(&one.machines[0], scope, path, write, name, err);
             inventory_done(&one);
         }
-        return code;
     }
-    VixError code = write ? ops_find_child(scope->ds->fs, path, NULL, &child, err) : VIX_OK;
-    if (code == VIX_OK && child != NULL) {
+    if (code == VIX_OK && write) {
+        code = inventory_is_parent(&host->stores, scope->ds, path, &is_parent, err);
+    }
+    if (code == VIX_OK && is_parent) {
         return err_set(err, VIX_E_FILE_READ_ONLY, "%.300s: is the parent of another disk and only read", name);
     }
     return code;

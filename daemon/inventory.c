@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "ops/ops.h"
 
 /* FNV-1a: the numbers need to be the same each time, and no more. */
 uint64_t inventory_hash(uint64_t hash, const char *text)
@@ -219,4 +220,30 @@ VixError inventory_find(const struct datastores *stores, const char *moref, stru
     inv.count = 1;
     *ret_one = inv;
     return VIX_OK;
+}
+
+VixError inventory_is_parent(const struct datastores *stores, const struct datastore *ds, const char *path,
+                             bool *ret_is_parent, struct err *err)
+{
+    struct inventory inv = {0};
+    CLEANUP_FREE char *child = NULL;
+    CLEANUP_FREE char *rooted = alloc_printf(err, "/%s", path);
+
+    if (rooted == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    VixError code = ops_find_child(ds->fs, rooted, NULL, &child, err);
+    if (code == VIX_OK && child == NULL) {
+        code = inventory_read(stores, &inv, err);
+    }
+    for (size_t i = 0; code == VIX_OK && child == NULL && i < inv.count; i++) {
+        if (inv.machines[i].ds == ds) {
+            CLEANUP_FREE char *beside = alloc_printf(err, "/%s/x", inv.machines[i].name);
+            code = beside != NULL ? ops_find_child_beside(ds->fs, rooted, beside, is_part_of_disk, &child, err)
+                                  : VIX_E_OUT_OF_MEMORY;
+        }
+    }
+    inventory_done(&inv);
+    *ret_is_parent = child != NULL;
+    return code;
 }

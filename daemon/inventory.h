@@ -69,6 +69,11 @@ void machine_disks_done(struct machine_disks *disks);
 /** The disk of which path is the top link or a parent; *ret_is_top tells. NULL. */
 const struct machine_disk *machine_disk_of(const struct machine_disks *disks, const char *path, bool *ret_is_top);
 
+/** Whether the disk at path ("vm/x.vmdk") is the parent of one in its folder or in that of any machine of its
+ * datastore: linked clones are often elsewhere than their base. Reads the descriptor of each disk of the datastore. */
+VixError inventory_is_parent(const struct datastores *stores, const struct datastore *ds, const char *path,
+                             bool *ret_is_parent, struct err *err);
+
 /** Whether a file's name is that of an extent or another part of a disk ("x-flat.vmdk", "x-s001.vmdk"). Such a file is
  * never opened as a disk of its own: its bytes are the guest's, who could put a descriptor there. */
 bool is_part_of_disk(const char *path);

@@ -146,24 +146,24 @@ static VixError check_disk(const struct target *t, struct err *err)
                                     : VIX_OK;
 }
 
-/** What goes from its name must not be what another disk is based on. */
-static VixError check_no_parent(const struct target *t, struct err *err)
+/** What goes from its name, or grows, must not be what another disk is based on. */
+static VixError check_no_parent(const struct call *c, const struct target *t, struct err *err)
 {
-    CLEANUP_FREE char *child = NULL;
+    bool is_parent = false;
     VixError code = check_disk(t, err);
 
     if (code == VIX_OK) {
-        code = ops_find_child(t->ds->fs, t->rooted, NULL, &child, err);
+        code = inventory_is_parent(&c->host->stores, t->ds, t->path, &is_parent, err);
     }
-    if (code == VIX_OK && child != NULL) {
+    if (code == VIX_OK && is_parent) {
         code = err_set(err, VIX_E_OBJECT_IS_BUSY, "[%s] %.300s: is the parent of another disk", t->ds->name, t->path);
     }
     return code;
 }
 
-static VixError delete (const struct target *t, struct err *err)
+static VixError delete (const struct call *c, const struct target *t, struct err *err)
 {
-    VixError code = check_no_parent(t, err);
+    VixError code = check_no_parent(c, t, err);
 
     return code == VIX_OK ? ops_unlink(t->ds->fs, t->rooted, err) : code;
 }
@@ -175,16 +175,16 @@ void call_delete_virtual_disk(struct call *c)
 
     if (take_target(c, "name", &t)) {
         err_init(&err);
-        VixError code = delete (&t, &err);
+        VixError code = delete (c, &t, &err);
         answer_task(c, &t, code, &err);
         target_done(&t);
     }
 }
 
 /** As vCenter does, a disk that is there is not replaced, whatever argument force says. */
-static VixError move(const struct target *from, const struct target *to, struct err *err)
+static VixError move(const struct call *c, const struct target *from, const struct target *to, struct err *err)
 {
-    VixError code = check_no_parent(from, err);
+    VixError code = check_no_parent(c, from, err);
 
     if (code == VIX_OK && from->ds != to->ds) {
         code = err_set(err, VIX_E_NOT_SUPPORTED, "[%s] %.300s: is moved within its datastore only", from->ds->name,
@@ -206,7 +206,7 @@ void call_move_virtual_disk(struct call *c)
     }
     if (take_target(c, "destName", &to)) {
         err_init(&err);
-        VixError code = move(&from, &to, &err);
+        VixError code = move(c, &from, &to, &err);
         answer_task(c, &from, code, &err);
         target_done(&to);
     }
@@ -216,7 +216,7 @@ void call_move_virtual_disk(struct call *c)
 static VixError extend(const struct call *c, const struct target *t, struct err *err)
 {
     uint64_t kib = 0, capacity;
-    VixError code = check_disk(t, err);
+    VixError code = check_no_parent(c, t, err);
 
     if (code != VIX_OK) {
         return code;

@@ -14,6 +14,8 @@ struct search {
     struct store_fs *fs;
     const char *parent; /* without symbolic links */
     const char *except; /* the same, or NULL */
+    const char *beside; /* in the folder that is searched */
+    bool (*skip)(const char *name);
     uint32_t cid;
     char *child;
 };
@@ -46,10 +48,11 @@ static VixError look_at(void *ctx, const char *name, struct err *err)
     CLEANUP_FREE char *path = NULL;
     CLEANUP_FREE char *real = NULL;
 
-    if (s->child != NULL || !text_ends_with(name, ".vmdk") || store_path_is_temporary(name)) {
+    if (s->child != NULL || !text_ends_with(name, ".vmdk") || store_path_is_temporary(name) ||
+        (s->skip != NULL && s->skip(name))) {
         return VIX_OK;
     }
-    path = store_path_beside(s->parent, name, err);
+    path = store_path_beside(s->beside, name, err);
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
@@ -63,32 +66,46 @@ static VixError look_at(void *ctx, const char *name, struct err *err)
     return VIX_OK;
 }
 
-VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err)
+/** Looks for a child of the disk at path; beside NULL: in its own folder. */
+static VixError search_folder(struct search *s, const char *path, char **ret_child, struct err *err)
 {
     CLEANUP_FREE char *real = NULL;
-    CLEANUP_FREE char *real_except = NULL;
-    struct search s = {.fs = fs};
     struct link_files lf;
 
-    VixError code = fs->ops->resolve(fs, path, &real, err);
-    if (code == VIX_OK && except != NULL) {
-        code = fs->ops->resolve(fs, except, &real_except, err);
-    }
+    VixError code = s->fs->ops->resolve(s->fs, path, &real, err);
     if (code == VIX_OK) {
-        code = link_files_load(fs, path, &lf, err);
+        code = link_files_load(s->fs, path, &lf, err);
     }
     if (code != VIX_OK) {
         return code;
     }
-    s.parent = real;
-    s.except = real_except;
-    s.cid = lf.desc->cid;
+    s->parent = real;
+    s->beside = s->beside != NULL ? s->beside : real;
+    s->cid = lf.desc->cid;
     link_files_done(&lf);
-    code = fs->ops->list(fs, real, look_at, &s, err);
+    code = s->fs->ops->list(s->fs, s->beside, look_at, s, err);
     if (code != VIX_OK) {
-        free(s.child);
+        free(s->child);
         return code;
     }
-    *ret_child = s.child;
+    *ret_child = s->child;
     return VIX_OK;
+}
+
+VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err)
+{
+    CLEANUP_FREE char *real_except = NULL;
+    struct search s = {.fs = fs};
+    VixError code = except != NULL ? fs->ops->resolve(fs, except, &real_except, err) : VIX_OK;
+
+    s.except = real_except;
+    return code == VIX_OK ? search_folder(&s, path, ret_child, err) : code;
+}
+
+VixError ops_find_child_beside(struct store_fs *fs, const char *path, const char *beside,
+                               bool (*skip)(const char *name), char **ret_child, struct err *err)
+{
+    struct search s = {.fs = fs, .beside = beside, .skip = skip};
+
+    return search_folder(&s, path, ret_child, err);
 }

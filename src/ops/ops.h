@@ -111,4 +111,9 @@ VixError ops_reparent(struct store_fs *fs, const char *path, const char *hint, s
  * parent with the right content ID. *ret_child freed by the caller, NULL if there is none. */
 VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err);
 
+/** The same in another folder: that of beside, a path whose name does not matter. @skip (NULL: none): names that are
+ * not looked at. */
+VixError ops_find_child_beside(struct store_fs *fs, const char *path, const char *beside,
+                               bool (*skip)(const char *name), char **ret_child, struct err *err);
+
 #endif

@@ -370,6 +370,32 @@ def metadata_is_kept():
     link.finish()
 
 
+def bases_of_clones_elsewhere_are_kept():
+    base, clone = "[datastore1] golden/golden.vmdk", host.at("linked", "linked.vmdk")
+    make_disk(host, "golden", "golden", fill=rng.randbytes(MIB))
+    os.makedirs(host.at("linked"))
+    qemu_img("create", "-q", "-f", "vmdk", "-b", "../golden/golden.vmdk", "-F", "vmdk", clone)
+    before = open(host.at("golden", "golden.vmdk"), "rb").read()
+    golden, linked = (vim.find_vm("[datastore1] %s/%s.vmx" % (name, name)) for name in ("golden", "linked"))
+    store = '<ds type="Datastore">datastore-1</ds>'
+    refused_open(nfc.PERMISSION, vim.write_ticket(golden, 2000), base, True)
+    refused_open(nfc.PERMISSION, vim.ticket("NfcFileManagement", store), base, True)
+    for method, inner in (("DeleteVirtualDisk_Task", "<name>%s</name>" % base),
+                          ("MoveVirtualDisk_Task", "<sourceName>%s</sourceName><destName>[datastore1] golden/g.vmdk</destName>"
+                           "<force>false</force>" % base),
+                          ("ExtendVirtualDisk_Task", "<name>%s</name><newCapacityKb>8192</newCapacityKb>" % base)):
+        equal(task(method, inner), "ResourceInUse", method)
+    equal(open(host.at("golden", "golden.vmdk"), "rb").read(), before)
+    open_for_writing(linked, "[datastore1] linked/linked.vmdk").finish()
+    os.unlink(clone)
+    open_for_writing(golden, base).finish()
+    for _ in range(100):  # it is let go a moment later
+        if task("DeleteVirtualDisk_Task", "<name>%s</name>" % base) is None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the disk is still in use")
+
+
 def chains_are_read_and_only_their_top_written():
     base = rng.randbytes(MIB)
     make_disk(host, "chain", "a", fill=base)
@@ -664,6 +690,7 @@ def copies_replace():
 
 
 tap.check("disks are made, written, grown and removed; folders are made", disks_are_made_and_removed)
+tap.check("the base of a clone in another folder is kept as it is", bases_of_clones_elsewhere_are_kept)
 tap.check("disks are moved", disks_are_moved)
 tap.check("a copy replaces a disk", copies_replace)
 
