@@ -619,7 +619,8 @@ VixError VixDiskLib_Open(const VixDiskLibConnection connection, const char *path
                          VixDiskLibHandle *diskHandle);
 
 /** Closes a disk after its unfinished requests and running calls have ended. The handle is gone whatever is returned,
- * but for VIX_E_OBJECT_IS_BUSY: the call came from a callback of the disk itself, and nothing has happened. */
+ * but for VIX_E_OBJECT_IS_BUSY: the call came from a callback of the disk itself, or from another completion callback
+ * and would have to wait; nothing has happened. */
 VixError VixDiskLib_Close(VixDiskLibHandle diskHandle);
 
 /** Tells about an open disk. @info set to a struct for VixDiskLib_FreeInfo. */
