@@ -22,8 +22,8 @@
 
 #define TCP_IOV_MAX 64 /* own: pieces for one system call */
 #define TCP_BACKLOG 128
-#define TCP_IDLE_S 60       /* s without a byte, then the peer is probed, which routers on the way see too */
-#define TCP_PROBE_EACH_S 10 /* own */
+#define TCP_IDLE_S 60       /* own: s without a byte, then the peer is probed, which routers on the way see too */
+#define TCP_PROBE_EACH_S 10 /* own: s between probes */
 #define TCP_PROBES 6        /* own: unanswered ones, then the connection is lost */
 #define TICK_MS 10          /* own: the kernel's count of time is coarse: never too early */
 
