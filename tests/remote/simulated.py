@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The library and the command against govmomi's simulator of vCenter and ESXi, a server that others have written. Its
 tickets are taken by the tests' NFC host, then by vixdiskd, over the simulator's datastore.   simulated.py SIMULATOR"""
+import http.client
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 
 import host
 import nfc
@@ -196,9 +198,39 @@ def disks_of_nobody(place):
         client.refused(FILE_NOT_FOUND, "unlink", new)
 
 
+def power_off(place):
+    """A disk is not attached to a machine that runs."""
+    there = place.host
+    call = http.client.HTTPSConnection("127.0.0.1", there.soap_port, context=ssl._create_unverified_context())
+    cookie = {}
+
+    def ask(method, of, value, inner=""):
+        call.request("POST", "/sdk", host.ENVELOPE % ('<%s xmlns="urn:vim25"><_this type="%s">%s</_this>%s</%s>' % (
+            method, of, value, inner, method)), {"Content-Type": "text/xml", **cookie})
+        answer = call.getresponse()
+        text = answer.read().decode()
+        assert answer.status == 200, text
+        if answer.getheader("Set-Cookie"):
+            cookie["Cookie"] = answer.getheader("Set-Cookie").partition(";")[0]
+        return text
+    ask("Login", "SessionManager", "SessionManager" if there.vcenter else "ha-sessionmgr",
+        "<userName>%s</userName><password>%s</password>" % (there.user, there.password.replace("&", "&amp;")))
+    ask("PowerOffVM_Task", "VirtualMachine", place.moref)
+    asked = ("<specSet><propSet><type>VirtualMachine</type><pathSet>runtime.powerState</pathSet></propSet><objectSet>"
+             '<obj type="VirtualMachine">%s</obj></objectSet></specSet>' % place.moref)
+    collector = "propertyCollector" if there.vcenter else "ha-property-collector"
+    for _ in range(100):
+        if "poweredOff" in ask("RetrieveProperties", "PropertyCollector", collector, asked):
+            call.close()
+            return
+        time.sleep(0.1)
+    raise AssertionError("the machine is not off")
+
+
 def new_disks_by_way_of_the_machine(place):
     """A host that opens no new disk with a ticket for the datastore: the disk is the machine's as long as it is open."""
     there, data = place.host, sample(SIZE, 91)
+    power_off(place)
     place.write("new.raw", data)
     before = json.loads(place.run("ls", "--json"))["vms"]
     seen = []
