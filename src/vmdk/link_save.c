@@ -16,6 +16,8 @@
 #include "vmdk/link.h"
 
 #define CID_DIGITS 8u
+/* Fewer than so many would come back too soon. */
+#define CID_DIGITS_MIN 4u
 #define TEMP_NAME_TRIES 8 /* own: of random names */
 
 /* ---- the whole descriptor ---- */
@@ -136,29 +138,43 @@ struct cid_patch {
     size_t from, to;
 };
 
-/** False if the text has no place for eight digits. */
-static bool patch_text(struct cid_patch *patch, size_t len, uint32_t cid)
+/** A random content ID of at most so many digits, other than old. */
+static uint32_t random_cid_of(size_t digits, uint32_t old)
+{
+    uint32_t cid;
+
+    do {
+        cid = random_cid() >> (4 * (CID_DIGITS - digits));
+    } while (cid == old);
+    return cid;
+}
+
+/** Puts a new content ID where old is, in as many digits as there are: QEMU writes no leading zeros. False if the text
+ * has no place for it. */
+static bool patch_text(struct cid_patch *patch, size_t len, uint32_t old, uint32_t *ret_cid)
 {
     size_t off = 0, digits = 0, long_off = 0;
     char hex[CID_DIGITS + 1];
 
-    if (!descriptor_find_cid(patch->text, len, &off, &digits, &long_off) || digits != CID_DIGITS) {
+    if (!descriptor_find_cid(patch->text, len, &off, &digits, &long_off) || digits < CID_DIGITS_MIN ||
+        digits > CID_DIGITS) {
         return false;
     }
-    (void)snprintf(hex, sizeof hex, "%08" PRIx32, cid);
-    memcpy(patch->text + off, hex, CID_DIGITS);
+    *ret_cid = random_cid_of(digits, old);
+    (void)snprintf(hex, sizeof hex, "%08" PRIx32, *ret_cid);
+    memcpy(patch->text + off, hex + CID_DIGITS - digits, digits);
     patch->from = off;
-    patch->to = off + CID_DIGITS;
+    patch->to = off + digits;
     if (long_off != SIZE_MAX) {
         memcpy(patch->text + long_off, hex, CID_DIGITS);
         patch->from = off < long_off ? off : long_off;
-        patch->to = (off > long_off ? off : long_off) + CID_DIGITS;
+        patch->to = off > long_off ? off + digits : long_off + CID_DIGITS;
     }
     return true;
 }
 
 /** Overwrites the content ID where it stands. *ret_done false: it cannot be done in place. */
-static VixError change_cid_in_place(struct link *l, uint32_t cid, bool *ret_done, struct err *err)
+static VixError change_cid_in_place(struct link *l, uint32_t *ret_cid, bool *ret_done, struct err *err)
 {
     uint64_t size = DESCRIPTOR_MAX_BYTES, len = 0;
 
@@ -176,7 +192,7 @@ static VixError change_cid_in_place(struct link *l, uint32_t cid, bool *ret_done
         return VIX_E_OUT_OF_MEMORY;
     }
     VixError code = store_read_some(l->store, patch.text, size, l->desc_off, &len, err);
-    if (code != VIX_OK || !patch_text(&patch, (size_t)len, cid)) {
+    if (code != VIX_OK || !patch_text(&patch, (size_t)len, l->desc->cid, ret_cid)) {
         return code;
     }
     code = store_write(l->store, patch.text + patch.from, patch.to - patch.from, l->desc_off + patch.from, err);
@@ -238,22 +254,25 @@ static VixError rewrite_for_write(struct link *l, uint32_t cid, struct err *err)
 
 static VixError new_cid_locked(struct link *l, struct err *err)
 {
-    uint32_t cid = random_cid();
+    uint32_t cid = 0;
     bool done = false;
 
     if (l->desc->change_track_path == NULL) {
-        VixError code = change_cid_in_place(l, cid, &done, err);
+        VixError code = change_cid_in_place(l, &cid, &done, err);
         if (code != VIX_OK) {
             return code;
         }
     }
-    return done ? descriptor_set_cid(l->desc, cid, err) : rewrite_for_write(l, cid, err);
+    return done ? descriptor_set_cid(l->desc, cid, err)
+                : rewrite_for_write(l, random_cid_of(CID_DIGITS, l->desc->cid), err);
 }
 
 VixError link_renew_cid_in_place(struct link *l, bool *ret_done, struct err *err)
 {
+    uint32_t cid = 0;
+
     *ret_done = false;
-    return l->desc->change_track_path != NULL ? VIX_OK : change_cid_in_place(l, random_cid(), ret_done, err);
+    return l->desc->change_track_path != NULL ? VIX_OK : change_cid_in_place(l, &cid, ret_done, err);
 }
 
 VixError link_begin_write(struct link *l, struct err *err)

@@ -67,14 +67,23 @@ for grain in range(4):
     disk.set_gte(PRIMARY, grain, 0)'
 }
 cid() { json_of "open('$2', 'w').write(str([l['cid'] for l in d['chain']]))" "$VIXDISK" info --json "$1"; }
+with_cid() { # FILE CID: in as many digits as are given
+    python3 -c 'import re, sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(512)
+    area = f.read(20 * 512)
+    f.seek(512)
+    f.write(re.sub(rb"\bCID=\w+", b"CID=" + sys.argv[2].encode(), area, count=1)[:len(area)].ljust(len(area), b"\0"))' "$@"
+}
 repaired() {
-    qemu-img create -q -f vmdk hurt.vmdk 16M && write hurt.vmdk 0 1M 41 && damage && sync hurt.vmdk hurt.raw &&
+    rm -f hurt.* && qemu-img create -q -f vmdk hurt.vmdk 16M && write hurt.vmdk 0 1M 41 && damage && with_cid hurt.vmdk "$1" && sync hurt.vmdk hurt.raw &&
         cid hurt.vmdk before && "$VIXDISK" check hurt.vmdk
     [ $? = 4 ] && cid hurt.vmdk looked && cmp before looked && ! "$VIXDISK" check --repair hurt.vmdk &&
         cid hurt.vmdk after && ! cmp -s before after && "$VIXDISK" check hurt.vmdk && sync hurt.vmdk hurt.raw &&
         same hurt.vmdk hurt.raw raw
 }
-try "sync: data that a repair has put back" repaired
+try "sync: data that a repair has put back, content ID without leading zeros" repaired a9572c
+try "sync: data that a repair has put back" repaired 0da9572c
 parent() {
     "$VIXDISK" snapshot hurt.vmdk kid.vmdk && damage && cid hurt.vmdk before && "$VIXDISK" check --repair --json hurt.vmdk >said
     json said "[p['name'] for p in d['problems'] if p['note']] == ['content-id-kept'] and
