@@ -20,6 +20,7 @@ struct replacement {
     struct descriptor_area now, home; /* where the text is, and where it belongs */
     char *bytes;                      /* the new text, home.max bytes of it with zeros */
     uint64_t len;                     /* of it, in whole sectors */
+    uint64_t spare_end;               /* the file up to here is in use if this fails: the header may point there */
 };
 
 static struct descriptor_area area_of(uint64_t first, uint64_t nsectors)
@@ -217,6 +218,7 @@ static VixError go_aside(struct replacement *r, uint64_t old_len, struct err *er
         (void)drop_spare(r, &spare, NULL);
         return code;
     }
+    r->spare_end = spare.off + spare.max;
     return point_at(r, &spare, err);
 }
 
@@ -292,7 +294,7 @@ VixError descriptor_area_save(struct store *store, struct extent *x, const char 
     }
     VixError code = save(&r, text, len, err);
     if (r.x != NULL) {
-        extent_sparse_release(r.x);
+        extent_sparse_release(r.x, code == VIX_OK ? 0 : r.spare_end / SECTOR_SIZE);
     }
     *ret_area = r.now;
     return code;

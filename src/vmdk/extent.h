@@ -146,9 +146,10 @@ VixError extent_stream_record_bytes(const struct extent *x, uint64_t file_off, u
 bool extent_is_sparse(const struct extent *x);
 
 /** Keeps a hosted sparse extent that is open for writing from taking new space in its file, until the release: whoever
- * needs some waits. Overwriting and reading go on. Any thread, the same for both. */
+ * needs some waits. Overwriting and reading go on. Any thread, the same for both. @end: new space begins there at the
+ * earliest, in sectors of the file: what lies before it is in use. */
 void extent_sparse_hold(struct extent *x);
-void extent_sparse_release(struct extent *x);
+void extent_sparse_release(struct extent *x, uint64_t end);
 
 /** Makes the header of an extent that is held name another place of its descriptor, and flushes. */
 VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err);

@@ -23,9 +23,12 @@ void extent_sparse_hold(struct extent *x)
     (void)pthread_mutex_lock(&grain_extent_of(x)->lock);
 }
 
-void extent_sparse_release(struct extent *x)
+void extent_sparse_release(struct extent *x, uint64_t end)
 {
-    (void)pthread_mutex_unlock(&grain_extent_of(x)->lock);
+    struct grain_extent *g = grain_extent_of(x);
+
+    g->next_free = max_u64(g->next_free, round_up(end, x->grain_sectors));
+    (void)pthread_mutex_unlock(&g->lock);
 }
 
 VixError extent_sparse_point_at_descriptor(struct extent *x, uint64_t sector, uint64_t nsectors, struct err *err)
