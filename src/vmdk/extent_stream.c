@@ -4,7 +4,8 @@
  *
  * Writing begins at the first write: the tables at the end of the file are loaded and then overwritten by grains, so
  * the file cannot be opened again until close has written new ones. Flush makes complete grains stable, not the tables,
- * nor a grain of which only a part is written.
+ * nor a grain of which only a part is written. Where writing or close fails, close ends the file as it was at the last
+ * flush, or before it was written.
  *
  * Locks: tables_lock is held (shared) by every read of a writable extent that has not been written, and taken
  * exclusively to begin writing; write_lock guards the writer. Order: write_lock, tables_lock. */
@@ -42,6 +43,7 @@ struct stream_extent {
     pthread_mutex_t write_lock;
     struct stream_writer *w;
     struct store_sink sink;
+    struct stream_position safe; /* where the file is ended if writing fails: at the last flush, or where it began */
 };
 
 static struct stream_extent *of(struct extent *x)
@@ -69,14 +71,6 @@ static VixError writer_on_store(const struct sparse_header *h, struct store_sink
 }
 
 /* ---- beginning to write ---- */
-
-/** What the end of the file says about where writing goes on. */
-struct resume_point {
-    uint64_t sector; /* behind the last record */
-    uint64_t next_grain;
-    uint32_t *gd;
-    uint32_t *gt; /* of the last table; NULL: there is no grain */
-};
 
 static VixError foreign_layout(const struct stream_extent *sx, const char *what, struct err *err)
 {
@@ -130,7 +124,7 @@ static VixError load_table(struct stream_extent *sx, uint64_t table, uint32_t **
 }
 
 /** The last grain of a table; its record must end where the table's marker is. */
-static VixError find_last_grain(struct stream_extent *sx, struct resume_point *p, uint64_t table, struct err *err)
+static VixError find_last_grain(struct stream_extent *sx, struct stream_position *p, uint64_t table, struct err *err)
 {
     uint64_t index = sx->f->h.gtes_per_gt;
     uint8_t head[16];
@@ -157,7 +151,8 @@ static VixError find_last_grain(struct stream_extent *sx, struct resume_point *p
     return VIX_OK;
 }
 
-static VixError find_resume_point(struct stream_extent *sx, struct resume_point *p, struct err *err)
+/** What the end of the file says about where writing goes on. */
+static VixError find_position(struct stream_extent *sx, struct stream_position *p, struct err *err)
 {
     uint64_t table = UINT64_MAX;
     VixError e;
@@ -180,30 +175,36 @@ static VixError find_resume_point(struct stream_extent *sx, struct resume_point 
     return e == VIX_OK ? find_last_grain(sx, p, table, err) : e;
 }
 
+static void set_safe(struct stream_extent *sx, const struct stream_position *p)
+{
+    free(sx->safe.gd);
+    free(sx->safe.gt);
+    sx->safe = *p;
+}
+
 /** Makes the writer. The caller holds write_lock. */
 static VixError begin_writing_locked(struct stream_extent *sx, struct err *err)
 {
-    struct resume_point p = {0};
+    struct stream_position p = {0};
     VixError e;
 
     if (sx->w != NULL) {
         return VIX_OK;
     }
-    e = find_resume_point(sx, &p, err);
+    e = find_position(sx, &p, err);
     if (e == VIX_OK) {
         e = writer_on_store(&sx->f->h, &sx->sink, sx->level, sx->threads, &sx->w, err);
     }
+    set_safe(sx, &p);
     if (e == VIX_OK) {
         sx->sink.off = p.sector * SECTOR_SIZE;
-        stream_writer_resume(sx->w, p.sector, p.next_grain, TAKE_PTR(p.gd), p.gt);
+        stream_writer_resume(sx->w, &p);
         (void)pthread_rwlock_wrlock(&sx->tables_lock);
         stream_grains_forget(sx->g);
         stream_file_forget_tables(sx->f);
         atomic_store(&sx->writing, true);
         (void)pthread_rwlock_unlock(&sx->tables_lock);
     }
-    free(p.gd);
-    free(p.gt);
     return e;
 }
 
@@ -422,24 +423,32 @@ static VixError stream_flush(struct extent *x, struct err *err)
     if (sx->w == NULL) {
         return VIX_OK;
     }
+    struct stream_position p = {0};
     VixError e = stream_writer_settle(sx->w, false, err);
-    return e == VIX_OK ? x->store->ops->flush(x->store, err) : e;
+    if (e == VIX_OK) {
+        e = stream_writer_position(sx->w, &p, err);
+    }
+    if (e != VIX_OK) {
+        return e;
+    }
+    e = x->store->ops->flush(x->store, err);
+    if (e == VIX_OK) {
+        set_safe(sx, &p);
+    } else {
+        free(p.gd);
+        free(p.gt);
+    }
+    return e;
 }
 
 /* ---- open and close ---- */
 
-/** Writes the end of the file, if any grain was written. */
-static VixError finish(struct stream_extent *sx, struct err *err)
+/** Writes the end of the file, which then is complete and stable. */
+static VixError end_file(struct store *store, struct stream_writer *w, struct err *err)
 {
-    struct store *store = sx->x.store;
-    uint64_t sectors;
-    uint64_t size;
-    VixError e = stream_writer_settle(sx->w, true, err);
+    uint64_t sectors, size;
+    VixError e = stream_writer_finish(w, &sectors, err);
 
-    if (e != VIX_OK || !stream_writer_has_written(sx->w)) {
-        return e;
-    }
-    e = stream_writer_finish(sx->w, &sectors, err);
     if (e == VIX_OK) {
         e = store->ops->size(store, &size, err);
     }
@@ -449,12 +458,53 @@ static VixError finish(struct stream_extent *sx, struct err *err)
     return e == VIX_OK ? store->ops->flush(store, err) : e;
 }
 
+/** Ends the file at the safe position. */
+static VixError end_safely(const struct stream_extent *sx, struct err *err)
+{
+    struct store *store = sx->x.store;
+    struct store_sink sink = {.store = store, .off = sx->safe.sector * SECTOR_SIZE};
+    struct stream_writer *w = NULL;
+    VixError e = writer_on_store(&sx->f->h, &sink, sx->level, 1, &w, err);
+
+    if (e == VIX_OK) {
+        stream_writer_resume(w, &sx->safe);
+        e = end_file(store, w, err);
+    }
+    stream_writer_free(w);
+    return e;
+}
+
+/** Ends the file, if anything was written. After a failure it is as it was at the last flush. */
+static VixError finish(const struct stream_extent *sx, struct err *err)
+{
+    struct err why;
+    VixError e = stream_writer_settle(sx->w, true, err);
+
+    if (!stream_writer_has_written(sx->w)) {
+        return e;
+    }
+    if (e == VIX_OK) {
+        e = end_file(sx->x.store, sx->w, err);
+    }
+    if (e == VIX_OK) {
+        return VIX_OK;
+    }
+    err_init(&why);
+    if (end_safely(sx, &why) == VIX_OK) {
+        err_prefix(err, "what was written since the last flush is lost: ");
+    } else {
+        err_prefix(err, "vixdisk convert --salvage reads what is there, the tables are lost (%s): ", why.text);
+    }
+    return e;
+}
+
 static VixError stream_close(struct extent *x, struct err *err)
 {
     struct stream_extent *sx = of(x);
     VixError e = sx->w != NULL ? finish(sx, err) : VIX_OK;
 
     stream_writer_free(sx->w);
+    set_safe(sx, &(struct stream_position){0});
     stream_grains_free(sx->g);
     stream_file_close(sx->f);
     (void)pthread_mutex_destroy(&sx->write_lock);

@@ -124,13 +124,13 @@ VixError stream_put(struct stream_writer *w, const struct iovec *iov, int iovcnt
                        " sectors, the most that the tables of a streamOptimized file can address",
                        w->sink.name, STREAM_MAX_FILE_SECTORS);
     }
+    w->written = true;
     struct activity_mark mark = activity_enter(ACTIVITY_WRITE);
     e = w->sink.append(w->sink.ctx, iov, iovcnt, err);
     activity_leave(&mark);
     activity_bytes(0, bytes);
     if (e == VIX_OK) {
         w->pos += bytes / SECTOR_SIZE;
-        w->written = true;
     }
     return e;
 }

@@ -376,17 +376,44 @@ VixError stream_writer_begin(struct stream_writer *w, const char *descriptor, si
     return e == VIX_OK ? VIX_OK : fail(w, e, err);
 }
 
-void stream_writer_resume(struct stream_writer *w, uint64_t pos, uint64_t next_grain, uint32_t *gd, const uint32_t *gt)
+void stream_writer_resume(struct stream_writer *w, const struct stream_position *p)
 {
-    free(w->gd);
-    w->gd = gd;
-    w->pos = pos;
-    w->next_grain = next_grain;
-    if (gt != NULL) {
-        w->table = (next_grain - 1) / w->h.gtes_per_gt;
+    memcpy(w->gd, p->gd, w->h.gt_count * sizeof *w->gd);
+    w->pos = p->sector;
+    w->next_grain = p->next_grain;
+    if (p->gt != NULL) {
+        w->table = (p->next_grain - 1) / w->h.gtes_per_gt;
         w->gd[w->table] = 0;
-        memcpy(w->gt, gt, w->h.gtes_per_gt * sizeof *gt);
+        memcpy(w->gt, p->gt, w->h.gtes_per_gt * sizeof *w->gt);
     }
+}
+
+static uint32_t *copy_of(const uint32_t *from, uint64_t count, struct err *err)
+{
+    uint32_t *copy = alloc_array(count, sizeof *copy, err);
+
+    if (copy != NULL) {
+        memcpy(copy, from, count * sizeof *copy);
+    }
+    return copy;
+}
+
+VixError stream_writer_position(const struct stream_writer *w, struct stream_position *ret_p, struct err *err)
+{
+    struct stream_position p = {.sector = w->pos, .next_grain = w->next_grain};
+    bool in_table = w->table != UINT64_MAX;
+
+    p.gd = copy_of(w->gd, w->h.gt_count, err);
+    p.gt = in_table && p.gd != NULL ? copy_of(w->gt, w->h.gtes_per_gt, err) : NULL;
+    if (p.gd == NULL || (in_table && p.gt == NULL)) {
+        free(p.gd);
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    if (in_table) { /* zeros may have been passed over since */
+        p.next_grain = min_u64(p.next_grain, (w->table + 1) * w->h.gtes_per_gt);
+    }
+    *ret_p = p;
+    return VIX_OK;
 }
 
 static VixError put_trailer(struct stream_writer *w, struct err *err)

@@ -29,6 +29,14 @@ struct stream_sink {
 
 struct stream_writer;
 
+/** A place behind a record where writing can go on. The owner frees gd and gt. */
+struct stream_position {
+    uint64_t sector;     /* where the sink stands */
+    uint64_t next_grain; /* the first that may be written */
+    uint32_t *gd;        /* sector of each table that is complete */
+    uint32_t *gt;        /* entries of the table of grain next_grain - 1; NULL: that table begins anew */
+};
+
 /** @h as of stream_header_new, or that of the file to go on with. @level of extent_open_params: 0: the default, -1:
  * stored, 1 to 12. @threads 0: work_default_threads. VIX_E_INVALID_ARG, VIX_E_DISK_NOTSUPPORTED (capacity). */
 VixError stream_writer_new(const struct sparse_header *h, const struct stream_sink *sink, int level, unsigned threads,
@@ -40,10 +48,11 @@ void stream_writer_free(struct stream_writer *w);
 /** Begins a new file: header and descriptor. VIX_E_DISK_INVAL if the descriptor does not fit its area. */
 VixError stream_writer_begin(struct stream_writer *w, const char *descriptor, size_t descriptor_len, struct err *err);
 
-/** Goes on with a file that was cut off behind its last grain. @pos sector at which the sink stands. @next_grain first
- * grain that may be written. @gd sector of each finished table, the writer's from now on. @gt entries of the table of
- * grain next_grain - 1 (copied), NULL if there is no grain. */
-void stream_writer_resume(struct stream_writer *w, uint64_t pos, uint64_t next_grain, uint32_t *gd, const uint32_t *gt);
+/** Goes on with a file that ends at a position, which is copied. */
+void stream_writer_resume(struct stream_writer *w, const struct stream_position *p);
+
+/** Where the writer stands; settle first. */
+VixError stream_writer_position(const struct stream_writer *w, struct stream_position *ret_p, struct err *err);
 
 /** The first sector that can still be written: that of the grain that is being filled. */
 uint64_t stream_writer_next(const struct stream_writer *w);
@@ -68,7 +77,7 @@ struct stream_live stream_writer_tables(const struct stream_writer *w);
 /** The bytes of the grain that is being filled, its number in *ret_grain; NULL: there is none. */
 const uint8_t *stream_writer_open_grain(const struct stream_writer *w, uint64_t *ret_grain);
 
-/** Whether any grain was given to the sink since begin or resume. */
+/** Whether the sink was given anything since begin or resume, be it that it failed to take it. */
 bool stream_writer_has_written(const struct stream_writer *w);
 
 /** Writes the last grains, the tables and the end of the stream. @ret_sectors length of the file; may be NULL. */
