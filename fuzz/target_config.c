@@ -30,7 +30,8 @@ static void check_host(const struct host_config *c)
     FUZZ_ASSERT(c->datastore_count > 0 && c->datastore_count <= HOST_DATASTORES_MAX, "datastores");
     FUZZ_ASSERT(c->user_count <= HOST_USERS_MAX, "users");
     for (size_t i = 0; i < c->datastore_count; i++) {
-        FUZZ_ASSERT(host_name_is_valid(c->datastores[i].name) && c->datastores[i].path != NULL, "datastore %zu", i);
+        const struct host_datastore *d = &c->datastores[i];
+        FUZZ_ASSERT(host_name_is_valid(d->name) && (d->path != NULL) != (d->lun_count > 0), "datastore %zu", i);
     }
     for (size_t i = 0; i < c->user_count; i++) {
         FUZZ_ASSERT(host_name_is_valid(c->users[i].name) && c->users[i].hash != NULL, "user %zu", i);
