@@ -101,7 +101,8 @@ void nfc_client_on_pause(struct nfc_client *c, void (*pause)(void *ctx), void *c
 VixError nfc_client_allocated(struct nfc_client *c, uint64_t chunk, uint64_t start, uint32_t nchunks, uint8_t *bitmap,
                               struct err *err);
 
-/** A value of the disk database, key without "ddb."; VIX_E_DISK_KEY_NOTFOUND. */
+/** A value of the disk database, key without "ddb."; VIX_E_DISK_KEY_NOTFOUND. On hosts of VMware an empty value is not
+ * told from a key that is not there. */
 VixError nfc_client_meta_get(struct nfc_client *c, const char *key, char **ret_value, struct err *err);
 
 /** Extensions of our host (info.extended), else VIX_E_NOT_SUPPORTED. value NULL removes. */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "nfc/client_int.h"
 
 /* ---- one call ---- */
@@ -156,6 +157,26 @@ static VixError check_key(const struct nfc_client *c, const char *key, size_t *r
     return VIX_OK;
 }
 
+/** What no bytes for an answer mean: the protocol has the same for an empty value and for a key that is not there, so
+ * the list of keys has to tell. Hosts of VMware give none: with them there is no such key. */
+static VixError empty_value(struct nfc_client *c, const char *key, char **ret_value, struct err *err)
+{
+    CLEANUP_FREE char *keys = NULL;
+    size_t len = 0;
+    VixError code = c->banner.extension ? nfc_client_meta_keys(c, &keys, &len, err) : VIX_OK;
+
+    if (code != VIX_OK) {
+        return code;
+    }
+    for (size_t at = 0; at < len; at += strlen(keys + at) + 1) {
+        if (text_equal_nocase(keys + at, key)) {
+            *ret_value = alloc_text("", err);
+            return *ret_value != NULL ? VIX_OK : VIX_E_OUT_OF_MEMORY;
+        }
+    }
+    return err_set(err, VIX_E_DISK_KEY_NOTFOUND, "%s: the disk has no key %s", c->stream->peer, key);
+}
+
 VixError nfc_client_meta_get(struct nfc_client *c, const char *key, char **ret_value, struct err *err)
 {
     struct nfc_call call = {.type = NFC_AIO_DDB_GET, .extra = key};
@@ -172,8 +193,8 @@ VixError nfc_client_meta_get(struct nfc_client *c, const char *key, char **ret_v
     if (code != VIX_OK) {
         return code;
     }
-    if (value == NULL) {
-        return err_set(err, VIX_E_DISK_KEY_NOTFOUND, "%s: the disk has no key %s", c->stream->peer, key);
+    if (value == NULL && (code = empty_value(c, key, &value, err)) != VIX_OK) {
+        return code;
     }
     *ret_value = TAKE_PTR(value);
     return VIX_OK;

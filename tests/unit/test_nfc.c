@@ -302,6 +302,11 @@ static void small_calls(void **state)
     assert_int_equal(len, 17);
     assert_memory_equal(text, "uuid\0adapterType", 17);
     free(text);
+    assert_int_equal(nfc_client_meta_set(c, "uuid", "", &err), VIX_OK); /* is there, and empty */
+    assert_int_equal(nfc_client_meta_get(c, "uuid", &text, &err), VIX_OK);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(nfc_client_meta_get(c, "uui", &text, &err), VIX_E_DISK_KEY_NOTFOUND);
     assert_int_equal(nfc_client_meta_set(c, "uuid", NULL, &err), VIX_OK);
     assert_int_equal(nfc_client_meta_get(c, "uuid", &text, &err), VIX_E_DISK_KEY_NOTFOUND);
     assert_int_equal(nfc_client_meta_set(c, "adapterType", NULL, &err), VIX_OK);
