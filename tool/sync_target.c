@@ -110,11 +110,11 @@ static void forget_files(struct sync_target *target)
 
 static bool take_file(struct sync_target *target, size_t *count, const char *file)
 {
-    if (file != NULL) {
-        target->files[*count] = strdup(file);
-        *count += target->files[*count] != NULL;
+    if (file == NULL) {
+        return true;
     }
-    return file == NULL || target->files[*count - 1] != NULL;
+    target->files[*count] = strdup(file);
+    return target->files[(*count)++] != NULL;
 }
 
 /** Notes the files of the open disk. */
