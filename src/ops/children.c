@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* children.c - looks for disks that depend on another. A parent does not know its children; what can be known is which
- * descriptors beside it name it. */
+/* children.c - looks for disks that depend on another. A disk does not know its children, nor which other descriptors
+ * name its extents; what can be known is which descriptors beside it do. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,4 +108,64 @@ VixError ops_find_child_beside(struct store_fs *fs, const char *path, const char
     struct search s = {.fs = fs, .beside = beside, .skip = skip};
 
     return search_folder(&s, path, ret_child, err);
+}
+
+/* ---- disks of the same files ---- */
+
+struct sharing {
+    struct store_fs *fs;
+    const struct link_files *lf;
+    const char *name; /* of its descriptor */
+    char *other;
+    const char *file;
+};
+
+/** The file that two descriptors of one folder have in common; NULL: none. */
+static const char *common_file(const struct link_files *a, const struct link_files *b)
+{
+    for (size_t i = 0; i < a->desc->extent_count; i++) {
+        for (size_t j = 0; a->extents[i] != NULL && j < b->desc->extent_count; j++) {
+            if (b->extents[j] != NULL && strcmp(a->extents[i], b->extents[j]) == 0) {
+                return a->extents[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static VixError look_for_sharer(void *ctx, const char *name, struct err *err)
+{
+    struct sharing *s = ctx;
+    struct link_files lf;
+
+    if (s->other != NULL || !text_ends_with(name, ".vmdk") || strcmp(name, s->name) == 0 ||
+        store_path_is_temporary(name)) {
+        return VIX_OK;
+    }
+    CLEANUP_FREE char *path = store_path_beside(s->lf->path, name, err);
+    if (path == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    if (link_files_load(s->fs, path, &lf, NULL) != VIX_OK) {
+        return VIX_OK;
+    }
+    s->file = common_file(s->lf, &lf);
+    s->other = s->file != NULL ? TAKE_PTR(path) : NULL;
+    link_files_done(&lf);
+    return VIX_OK;
+}
+
+VixError link_files_check_unshared(struct store_fs *fs, const struct link_files *lf, struct err *err)
+{
+    struct sharing s = {.fs = fs, .lf = lf, .name = store_path_base(lf->path)};
+    VixError code = fs->ops->list(fs, lf->path, look_for_sharer, &s, err);
+    CLEANUP_FREE char *other = s.other;
+
+    if (code == VIX_OK && other != NULL) {
+        code = err_set(err, VIX_E_FILE_ACCESS_ERROR,
+                       "%s: is a file of %s too; nothing is removed: to drop only this other descriptor of it, remove "
+                       "that as a file",
+                       s.file, other);
+    }
+    return code;
 }

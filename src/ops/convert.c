@@ -65,6 +65,9 @@ static VixError check_old_extents(const struct convert *c, struct err *err)
     for (size_t i = 0; i < c->old.desc->extent_count && code == VIX_OK && !stay; i++) {
         code = check_not_of_source(c, c->old.extents[i], err);
     }
+    if (code == VIX_OK && !stay) {
+        code = link_files_check_unshared(c->fs, &c->old, err);
+    }
     return code == VIX_OK ? link_files_check_unused(c->fs, &c->old, err) : code;
 }
 

@@ -41,6 +41,9 @@ VixError link_files_check_no_symlink(struct store_fs *fs, const char *path, stru
  * regular files do not matter. */
 VixError link_files_check_unused(struct store_fs *fs, const struct link_files *lf, struct err *err);
 
+/** Whether no other descriptor in the folder names one of its extents: VIX_E_FILE_ACCESS_ERROR (children.c). */
+VixError link_files_check_unshared(struct store_fs *fs, const struct link_files *lf, struct err *err);
+
 /** Removes the files that belong to the descriptor, but not the descriptor: missing ones and devices are passed over.
  */
 VixError link_files_remove_extents(struct store_fs *fs, const struct link_files *lf, struct err *err);

@@ -24,6 +24,9 @@ VixError ops_unlink(struct store_fs *fs, const char *path, struct err *err)
         code = link_files_check_unused(fs, &lf, err);
     }
     if (code == VIX_OK) {
+        code = link_files_check_unshared(fs, &lf, err);
+    }
+    if (code == VIX_OK) {
         code = link_files_remove_extents(fs, &lf, err);
     }
     if (code == VIX_OK) {

@@ -161,3 +161,15 @@ try "both are gone" test ! -e one.vmdk -a ! -e two.vmdk
 echo text >text
 refuse 1 "rm refuses what is no disk" "$VIXDISK" rm text
 try "and leaves it" test -e text
+
+# Another descriptor of the same data: removing or replacing that disk would take the data.
+twins() { "$VIXDISK" create -t monolithicFlat data.vmdk 8M && sed 's/monolithicFlat/vmfs/;s/ FLAT / VMFS /' data.vmdk >twin.vmdk &&
+    "$VIXDISK" read -o 0 twin.vmdk >/dev/null; }
+try "two descriptors of one file of data" twins
+refuse 1 "rm of one of them is refused" "$VIXDISK" rm twin.vmdk
+refuse 1 "and of the other" "$VIXDISK" rm data.vmdk
+refuse 1 "and so is replacing it" "$VIXDISK" convert --overwrite -f raw -t monolithicSparse text twin.vmdk
+try "the data is there" test -e data-flat.vmdk -a -e data.vmdk -a -e twin.vmdk
+rm -f twin.vmdk
+try "a single descriptor takes the data with it" "$VIXDISK" rm data.vmdk
+try "as it should" test ! -e data-flat.vmdk -a ! -e data.vmdk
