@@ -480,14 +480,15 @@ static VixError finish(const struct stream_extent *sx, struct err *err)
     struct err why;
     VixError e = stream_writer_settle(sx->w, true, err);
 
-    if (!stream_writer_has_written(sx->w)) {
-        return e;
-    }
-    if (e == VIX_OK) {
+    if (e == VIX_OK && stream_writer_has_written(sx->w)) {
         e = end_file(sx->x.store, sx->w, err);
     }
     if (e == VIX_OK) {
         return VIX_OK;
+    }
+    stream_writer_stop(sx->w); /* after a failure threads may be at work still */
+    if (!stream_writer_has_written(sx->w)) {
+        return e;
     }
     err_init(&why);
     if (end_safely(sx, &why) == VIX_OK) {

@@ -507,12 +507,18 @@ VixError stream_writer_new(const struct sparse_header *h, const struct stream_si
     return VIX_OK;
 }
 
+void stream_writer_stop(struct stream_writer *w)
+{
+    work_pipe_free(w->pipe);
+    w->pipe = NULL;
+}
+
 void stream_writer_free(struct stream_writer *w)
 {
     if (w == NULL) {
         return;
     }
-    work_pipe_free(w->pipe);
+    stream_writer_stop(w);
     while (w->coder_count > 0) {
         deflate_coder_free(w->coders[--w->coder_count]);
     }

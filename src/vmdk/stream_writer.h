@@ -42,7 +42,10 @@ struct stream_position {
 VixError stream_writer_new(const struct sparse_header *h, const struct stream_sink *sink, int level, unsigned threads,
                            struct stream_writer **ret_w, struct err *err);
 
-/** Stops what runs, writes nothing more, frees. NULL is harmless. */
+/** Stops what runs: nothing more goes to the sink. What may follow is has_written and free. */
+void stream_writer_stop(struct stream_writer *w);
+
+/** Stops what runs, frees. NULL is harmless. */
 void stream_writer_free(struct stream_writer *w);
 
 /** Begins a new file: header and descriptor. VIX_E_DISK_INVAL if the descriptor does not fit its area. */
