@@ -325,6 +325,14 @@ static void tell_salvage(const struct cli *cli, VixDiskLibHandle src)
     if (s.skippedBytes > 0) {
         remark(cli, "%llu bytes of the file are no records and were passed over", (unsigned long long)s.skippedBytes);
     }
+    if (s.wrongSizes > 0) {
+        remark(cli, "the size field of %llu of the records is wrong, their data is whole",
+               (unsigned long long)s.wrongSizes);
+    }
+    if (s.surplusRecords > 0) {
+        remark(cli, "%llu of the records name a grain that another one holds, and do not count",
+               (unsigned long long)s.surplusRecords);
+    }
     for (uint64_t i = 0; i < s.damagedGrains && i < VIXDISKLIBEXT_SALVAGE_DAMAGED; i++) {
         uint64_t start = s.damagedSectors[i] * SECTOR_BYTES;
         remark(cli, "bytes %llu to %llu of the disk are lost: their grain is damaged", (unsigned long long)start,

@@ -349,7 +349,9 @@ VixError VixDiskLibExt_SalvageReport(VixDiskLibHandle diskHandle, VixDiskLibExt_
                                  .grains = r.grains,
                                  .endSector = r.end_sector,
                                  .skippedBytes = r.skipped_bytes,
-                                 .damagedGrains = r.damaged_grains};
+                                 .damagedGrains = r.damaged_grains,
+                                 .wrongSizes = r.wrong_sizes,
+                                 .surplusRecords = r.surplus_records};
     for (size_t i = 0; i < VIXDISKLIBEXT_SALVAGE_DAMAGED && i < r.damaged_grains; i++) {
         all.damagedSectors[i] = r.damaged[i] * r.grain_sectors;
     }

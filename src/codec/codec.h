@@ -36,6 +36,13 @@ void inflate_coder_free(struct inflate_coder *coder);
 bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
                         size_t *ret_len);
 
+/** The same, and tells of a stream that is whole how many bytes of in it takes. */
+bool inflate_measure(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
+                     size_t *ret_used, size_t *ret_len);
+
+/** Whether two bytes can be the header of a zlib stream. */
+bool inflate_is_zlib(const uint8_t *bytes);
+
 /** Inflates one zlib stream that is the whole of in and makes exactly out_len bytes; false if it is anything else. */
 bool inflate_exact(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len);
 

@@ -173,20 +173,20 @@ void inflate_coder_free(struct inflate_coder *coder)
 }
 
 /* Method 8 (deflate), and the check of the two bytes. */
-static bool has_zlib_header(const uint8_t *in, size_t in_len)
+bool inflate_is_zlib(const uint8_t *bytes)
 {
-    return in_len >= 2 && (in[0] & 0x0F) == 8 && (in[0] * 256 + in[1]) % 31 == 0;
+    return (bytes[0] & 0x0F) == 8 && (bytes[0] * 256 + bytes[1]) % 31 == 0;
 }
 
-bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
-                        size_t *ret_len)
+bool inflate_measure(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
+                     size_t *ret_used, size_t *ret_len)
 {
     size_t used;
     size_t made;
     enum libdeflate_result result;
     struct activity_mark mark = activity_enter(ACTIVITY_CODEC);
 
-    if (has_zlib_header(in, in_len)) {
+    if (in_len >= 2 && inflate_is_zlib(in)) {
         result = libdeflate_zlib_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made);
     } else {
         result = libdeflate_deflate_decompress_ex(coder->decompressor, in, in_len, out, out_len, &used, &made);
@@ -195,8 +195,17 @@ bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_l
     if (result != LIBDEFLATE_SUCCESS) {
         return false;
     }
+    *ret_used = used;
     *ret_len = made;
     return true;
+}
+
+bool inflate_decompress(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len,
+                        size_t *ret_len)
+{
+    size_t used;
+
+    return inflate_measure(coder, in, in_len, out, out_len, &used, ret_len);
 }
 
 bool inflate_exact(struct inflate_coder *coder, const void *in, size_t in_len, void *out, size_t out_len)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* salvage.c - what is left of a streamOptimized file whose end is missing, or whose tables cannot be trusted, as a disk
- * to read from. Each record names the sectors that it holds, so the file itself tells what is there: it is walked from
- * its first record on. Where a record is damaged, the next one is looked for sector by sector; only one whose data
- * inflates, checksum and all, counts. The source is only read. Reads may run in parallel. */
+ * to read from. Each record names the sectors that it holds, so the file itself tells what is there: salvage_walk goes
+ * through it when the disk is opened. The source is only read. Reads may run in parallel. */
 #include "ops/salvage.h"
 
 #include <inttypes.h>
@@ -14,17 +13,10 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "ops/salvage_walk.h"
 #include "vmdk/create.h"
 #include "vmdk/stream_format.h"
 #include "vmdk/stream_record.h"
-
-#define SEARCH_BYTES (UINT64_C(1) << 20)
-
-/** A grain that is there. */
-struct found {
-    uint64_t grain;
-    uint32_t sector; /* of its record */
-};
 
 struct salvage_disk {
     struct disk base;
@@ -32,10 +24,9 @@ struct salvage_disk {
     struct stream_file file; /* by hand: header and length, no tables */
     uint64_t grain_count;
     struct descriptor *desc; /* or NULL */
-    struct found *found;     /* by grain, each once */
-    size_t count, room;
+    struct salvage_records found;
     struct salvage_report report;
-    pthread_mutex_t lock; /* what follows, and report.damaged_grains */
+    pthread_mutex_t lock; /* what follows, report, and told of the records */
     struct stream_window *windows;
 };
 
@@ -49,164 +40,16 @@ static uint64_t grain_sectors(const struct salvage_disk *s)
     return s->file.h.grain_sectors;
 }
 
-/* ---- walking ---- */
-
-static VixError add_found(struct salvage_disk *s, uint64_t grain, uint64_t sector, struct err *err)
-{
-    if (s->count == s->room) {
-        size_t room = s->room * 2 + 1024;
-        struct found *found = alloc_array(room, sizeof *found, err);
-        if (found == NULL) {
-            return VIX_E_OUT_OF_MEMORY;
-        }
-        if (s->count > 0) {
-            memcpy(found, s->found, s->count * sizeof *found);
-        }
-        free(s->found);
-        s->found = found;
-        s->room = room;
-    }
-    s->found[s->count++] = (struct found){.grain = grain, .sector = (uint32_t)sector};
-    return VIX_OK;
-}
-
-/** Whether a marker can be that of a grain whose record lies inside the file. */
-static bool is_plausible(const struct salvage_disk *s, const struct stream_marker *m, uint64_t off)
-{
-    return m->size > 0 && m->size <= stream_max_size(grain_sectors(s)) && m->val % grain_sectors(s) == 0 &&
-           m->val < s->file.h.capacity && off + STREAM_MARKER_BYTES + m->size <= atomic_load(&s->file.len);
-}
-
-/** The sectors of a metadata marker and what belongs to it; 0: no such marker. */
-static uint64_t metadata_sectors(const struct salvage_disk *s, const struct stream_marker *m)
-{
-    switch (m->size == 0 ? m->type : UINT32_MAX) {
-    case STREAM_EOS:
-        return m->val == 0 ? 1 : 0;
-    case STREAM_GT:
-        return 1 + s->file.h.gt_sectors;
-    case STREAM_GD:
-        return 1 + s->file.h.gd_sectors;
-    case STREAM_FOOTER:
-        return 2;
-    case STREAM_PROGRESS:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-/** Finds the next record that proves to be one, from sector on; *ret_sector is the end of the file if there is none. */
-static VixError search(struct salvage_disk *s, struct stream_window *w, uint64_t sector, uint64_t *ret_sector,
-                       struct err *err)
-{
-    uint64_t end = atomic_load(&s->file.len) / SECTOR_SIZE;
-    CLEANUP_FREE uint8_t *buf = alloc_aligned(4096, SEARCH_BYTES, err);
-
-    if (buf == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    for (; sector < end; sector += SEARCH_BYTES / SECTOR_SIZE) {
-        uint64_t got = 0;
-        VixError code = store_read_some(s->store, buf, SEARCH_BYTES, sector * SECTOR_SIZE, &got, err);
-        for (uint64_t i = 0; code == VIX_OK && i < got / SECTOR_SIZE; i++) {
-            struct stream_marker m = stream_marker_decode(buf + i * SECTOR_SIZE);
-            uint64_t at = sector + i;
-            if (is_plausible(s, &m, at * SECTOR_SIZE) &&
-                stream_window_grain(w, &s->file, m.val / grain_sectors(s), (uint32_t)at, 0, w->grain, NULL) == VIX_OK) {
-                *ret_sector = at;
-                return VIX_OK;
-            }
-        }
-        if (code != VIX_OK) {
-            return code;
-        }
-    }
-    *ret_sector = end;
-    return VIX_OK;
-}
-
-/** Goes on behind what stands at *sector. */
-static VixError step(struct salvage_disk *s, struct stream_window *w, uint64_t *sector, struct err *err)
-{
-    uint64_t off = *sector * SECTOR_SIZE;
-    uint8_t bytes[16];
-
-    VixError code = store_read(s->store, bytes, sizeof bytes, off, err);
-    if (code != VIX_OK) {
-        return code;
-    }
-    struct stream_marker m = stream_marker_decode(bytes);
-    if (is_plausible(s, &m, off)) {
-        code = add_found(s, m.val / grain_sectors(s), *sector, err);
-        *sector += stream_record_bytes(m.size) / SECTOR_SIZE;
-        return code;
-    }
-    uint64_t skip = metadata_sectors(s, &m);
-    if (skip > 0) {
-        *sector += skip;
-        return VIX_OK;
-    }
-    uint64_t next = 0;
-    code = search(s, w, *sector + 1, &next, err);
-    s->report.skipped_bytes += (next - *sector) * SECTOR_SIZE;
-    *sector = next;
-    return code;
-}
-
-static int compare_found(const void *a, const void *b)
-{
-    const struct found *x = a, *y = b;
-
-    if (x->grain != y->grain) {
-        return x->grain < y->grain ? -1 : 1;
-    }
-    return x->sector < y->sector ? -1 : x->sector > y->sector;
-}
-
-/** Each grain once: the first record of it. */
-static void sort_found(struct salvage_disk *s)
-{
-    size_t n = 0;
-
-    qsort(s->found, s->count, sizeof *s->found, compare_found);
-    for (size_t i = 0; i < s->count; i++) {
-        if (n == 0 || s->found[i].grain != s->found[n - 1].grain) {
-            s->found[n++] = s->found[i];
-        }
-    }
-    s->count = n;
-    s->report.grains = n;
-    s->report.end_sector = n > 0 ? min_u64((s->found[n - 1].grain + 1) * grain_sectors(s), s->base.capacity) : 0;
-}
-
-static VixError walk(struct salvage_disk *s, struct err *err)
-{
-    uint64_t sector = max_u64(s->file.h.overhead_sectors, 1);
-    uint64_t end = min_u64(atomic_load(&s->file.len) / SECTOR_SIZE, STREAM_MAX_FILE_SECTORS);
-    struct stream_window *w = NULL;
-    VixError code = stream_window_new(&s->file, &w, err);
-
-    while (code == VIX_OK && sector < end) {
-        code = step(s, w, &sector, err);
-    }
-    stream_window_free(w);
-    if (code == VIX_OK && s->count > 0) {
-        sort_found(s);
-    }
-    return code;
-}
-
 /* ---- reading ---- */
 
 /** The first grain that is there at or behind this one; count if none is. */
 static size_t lower_bound(const struct salvage_disk *s, uint64_t grain)
 {
-    size_t low = 0, high = s->count;
+    size_t low = 0, high = s->found.count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (s->found[middle].grain < grain) {
+        if (s->found.at[middle].grain < grain) {
             low = middle + 1;
         } else {
             high = middle;
@@ -238,18 +81,18 @@ static void give_window(struct salvage_disk *s, struct stream_window *w)
 }
 
 /** Counts a grain whose data is damaged; it reads as zeros. */
-static void lose(struct salvage_disk *s, uint64_t grain)
+static void lose(struct salvage_disk *s, struct salvage_record *record)
 {
     SCOPED_LOCK(&s->lock);
     struct salvage_report *r = &s->report;
 
-    for (size_t i = 0; i < r->damaged_grains && i < SALVAGE_DAMAGED_MAX; i++) {
-        if (r->damaged[i] == grain) {
-            return;
-        }
+    if (record->told) {
+        return;
     }
+    record->told = true;
+    r->grains -= record->state != SALVAGE_DAMAGED; /* was counted as one that is there */
     if (r->damaged_grains < SALVAGE_DAMAGED_MAX) {
-        r->damaged[r->damaged_grains] = grain;
+        r->damaged[r->damaged_grains] = record->grain;
     }
     r->damaged_grains++;
 }
@@ -259,14 +102,15 @@ static VixError read_grain(struct salvage_disk *s, struct stream_window *w, uint
     size_t i = lower_bound(s, grain);
     uint64_t bytes = grain_sectors(s) * SECTOR_SIZE;
 
-    if (i == s->count || s->found[i].grain != grain) {
+    if (i == s->found.count || s->found.at[i].grain != grain) {
         memset(w->grain, 0, bytes);
         return VIX_OK;
     }
-    uint64_t off = (uint64_t)s->found[i].sector * SECTOR_SIZE;
-    VixError code = stream_window_grain(w, &s->file, grain, s->found[i].sector, off + w->cap, w->grain, err);
+    struct salvage_record *r = &s->found.at[i];
+    VixError code =
+        r->state != SALVAGE_DAMAGED ? salvage_inflate(&s->file, w, r, w->grain, err) : VIX_E_DISK_NEEDSREPAIR;
     if (code == VIX_E_DISK_NEEDSREPAIR) {
-        lose(s, grain);
+        lose(s, r);
         memset(w->grain, 0, bytes);
         return VIX_OK;
     }
@@ -302,12 +146,13 @@ static VixError salvage_map(struct disk *d, uint64_t sector, uint64_t nsectors, 
 {
     struct salvage_disk *s = salvage_of(d);
     uint64_t grain = sector / grain_sectors(s);
-    size_t i = lower_bound(s, grain);
-    bool present = i < s->count && s->found[i].grain == grain;
-    uint64_t end = i < s->count ? s->found[i].grain : s->grain_count;
+    size_t i = lower_bound(s, grain), count = s->found.count;
+    const struct salvage_record *found = s->found.at;
+    bool present = i < count && found[i].grain == grain;
+    uint64_t end = i < count ? found[i].grain : s->grain_count;
 
     (void)flags, (void)err;
-    for (end = present ? grain + 1 : end; present && ++i < s->count && s->found[i].grain == end; end++) {
+    for (end = present ? grain + 1 : end; present && ++i < count && found[i].grain == end; end++) {
     }
     *ret_run = (struct disk_run){
         .sector = sector,
@@ -416,7 +261,7 @@ static VixError salvage_close(struct disk *d, struct err *err)
     (void)pthread_mutex_destroy(&s->lock);
     descriptor_free(s->desc);
     store_close(s->store);
-    free(s->found);
+    free(s->found.at);
     free(s->base.path);
     free(s);
     return VIX_OK;
@@ -497,7 +342,11 @@ static VixError salvage_setup(struct salvage_disk *s, struct store_fs *fs, const
     if (code == VIX_OK) {
         code = load_header(s, err);
     }
-    return code == VIX_OK ? walk(s, err) : code;
+    if (code == VIX_OK) {
+        code = salvage_walk(&s->file, &s->found, &s->report, err);
+        s->report.end_sector = min_u64(s->report.end_sector, s->base.capacity);
+    }
+    return code;
 }
 
 /** A file that begins with the header of a hosted sparse extent. */

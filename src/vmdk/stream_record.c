@@ -155,3 +155,38 @@ VixError stream_window_grain(struct stream_window *w, struct stream_file *f, uin
     }
     return VIX_OK;
 }
+
+VixError stream_window_doubt(struct stream_window *w, struct stream_file *f, uint64_t grain, uint32_t entry,
+                             bool any_size, uint64_t ahead, uint8_t *out, uint32_t *ret_size, struct err *err)
+{
+    size_t grain_bytes = f->h.grain_sectors * SECTOR_SIZE, used = 0, made = 0;
+    uint64_t off = (uint64_t)entry * SECTOR_SIZE, data = off + STREAM_MARKER_BYTES, len = atomic_load(&f->len);
+    uint64_t needed = min_u64(grain_bytes, (f->h.capacity - grain * f->h.grain_sectors) * SECTOR_SIZE);
+    uint32_t size = stream_max_size(f->h.grain_sectors);
+    VixError e = window_need(w, f, off, STREAM_MARKER_BYTES, ahead, err);
+
+    if (e == VIX_OK && get_le64(w->bytes + (off - w->off)) != grain * f->h.grain_sectors) {
+        e = err_set(err, VIX_E_DISK_NEEDSREPAIR, "%s: the marker at offset %" PRIu64 " is not that of grain %" PRIu64,
+                    f->store->path, off, grain);
+    } else if (e == VIX_OK && !any_size) {
+        e = check_head(f, grain, off, w->bytes + (off - w->off), &size, err);
+    }
+    if (e != VIX_OK) {
+        return e;
+    }
+    uint64_t room = any_size ? size : stream_record_bytes(size) - STREAM_MARKER_BYTES;
+    room = min_u64(room, len > data ? len - data : 0);
+    e = window_need(w, f, off, STREAM_MARKER_BYTES + room, ahead, err);
+    if (e != VIX_OK) {
+        return e;
+    }
+    const uint8_t *p = w->bytes + (off - w->off) + STREAM_MARKER_BYTES;
+    if (!inflate_measure(w->coder, p, room, out, grain_bytes, &used, &made) || made < needed) {
+        return err_set(err, VIX_E_DISK_NEEDSREPAIR,
+                       "%s: grain %" PRIu64 " at offset %" PRIu64 ": its compressed data is damaged", f->store->path,
+                       grain, off);
+    }
+    memset(out + made, 0, grain_bytes - made);
+    *ret_size = (uint32_t)used;
+    return VIX_OK;
+}

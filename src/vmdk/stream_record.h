@@ -33,4 +33,10 @@ uint64_t stream_span(const struct stream_file *f, const uint32_t *entries, uint3
 VixError stream_window_grain(struct stream_window *w, struct stream_file *f, uint64_t grain, uint32_t entry,
                              uint64_t ahead, uint8_t *out, struct err *err);
 
+/** The same for a record with a marker whose size is doubted: its data may fill the last sector of that size and, with
+ * any_size, be as long as the data of a grain can be. *ret_size: bytes that it takes. VIX_E_DISK_NEEDSREPAIR if the
+ * marker is that of another grain, or the data is damaged. */
+VixError stream_window_doubt(struct stream_window *w, struct stream_file *f, uint64_t grain, uint32_t entry,
+                             bool any_size, uint64_t ahead, uint8_t *out, uint32_t *ret_size, struct err *err);
+
 #endif
