@@ -25,7 +25,8 @@
 #define CONFIG_SAN_LEASE "vixdisk.san.lease"   /* bool, 0: the host is asked for a lease of a disk and its map */
 #define CONFIG_SAN_CHECK "vixdisk.san.compare" /* bool, 1: samples of a disk by SAN are compared with NFC's bytes */
 #define CONFIG_HOST_ROOT "vixdisk.hostRoot"    /* folder: a test's, in the place of / for /sys and /dev */
-#define CONFIG_KEEP_ALIVE "vixdisk.soap.keepAliveMs" /* 600000: between calls that keep a session alive */
+#define CONFIG_KEEP_ALIVE                                                                                              \
+    "vixdisk.soap.keepAliveMs" /* 600000: between calls that keep a session alive, and of silence of an open disk */
 
 /* Keys of VMware's library that are heeded; 0 of a time-out is the default, as no wait is without end. */
 #define CONFIG_SSL_VERIFY                                                                                              \

@@ -206,6 +206,7 @@ static VixError connect_with_ticket(const struct way *w, const struct vim_ticket
         .handshake_timeout_ms = c->handshake_ms,
         .read_timeout_ms = c->read_ms,
         .write_timeout_ms = c->write_ms,
+        .keep_alive_ms = c->keep_alive_ms,
         .path = w->path,
         .read_only = w->read_only,
         .single_link = (w->flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK) != 0,

@@ -15,6 +15,12 @@
 
 /* ---- memory ---- */
 
+/** Of two spans of time; 0: without an end. */
+static unsigned earlier(unsigned a_ms, unsigned b_ms)
+{
+    return a_ms == 0 || (b_ms != 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 static VixError client_new(const struct nfc_connect *how, struct nfc_client **ret_client, struct err *err)
 {
     struct nfc_client *c = alloc_zero(sizeof *c, err);
@@ -26,6 +32,10 @@ static VixError client_new(const struct nfc_connect *how, struct nfc_client **re
     c->compression = how->compression;
     c->read_timeout_ms = how->read_timeout_ms;
     c->write_timeout_ms = how->write_timeout_ms;
+    c->keep_alive_ms = how->keep_alive_ms;
+    c->wait_ms = earlier(how->read_timeout_ms, how->keep_alive_ms);
+    c->beat.len = CLIENT_BEAT_LEN;
+    c->beat.buf = c->beat_bytes;
     c->writable = !how->read_only;
     (void)pthread_mutex_init(&c->send_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
@@ -284,9 +294,16 @@ bool nfc_client_lost(struct nfc_client *c)
 
 /* ---- the end ---- */
 
+/** Whether the session can end in order. What keeps it alive and is under way comes to its end first. */
 static bool is_idle(struct nfc_client *c)
 {
+    const struct timespec until = nfc_client_moment(CLIENT_FAREWELL_MS);
+    int late = 0;
     SCOPED_LOCK(&c->lock);
+
+    while (c->beating && !c->broken && late == 0) {
+        late = pthread_cond_timedwait(&c->answered, &c->lock, &until);
+    }
     return !c->broken && c->in_flight == 0;
 }
 

@@ -3,7 +3,8 @@
  * VMDK; splitting, depth, retries and reconnecting are the caller's (src/disk/disk_remote.c).
  *
  * A receiver thread takes what comes and puts it straight into the buffers of the requests; requests are sent by the
- * threads that submit them. Any thread may call anything but close. */
+ * threads that submit them. While there are none it asks for a sector from time to time, for hosts end connections that
+ * are idle. Any thread may call anything but close. */
 #ifndef VIXDISK_NFC_CLIENT_H
 #define VIXDISK_NFC_CLIENT_H
 
@@ -33,6 +34,7 @@ struct nfc_connect {
     unsigned handshake_timeout_ms; /* banner to the answer to OPEN_FILE */
     unsigned read_timeout_ms;      /* of an answer while requests are in flight; 0: none */
     unsigned write_timeout_ms;     /* of sending, and of an answer while the host may have to write; 0: none */
+    unsigned keep_alive_ms;        /* of silence on an open disk, which then ends by a read of ours; 0: never */
     const char *path;              /* "[datastore] dir/x.vmdk" */
     bool read_only;
     bool single_link;

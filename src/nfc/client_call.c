@@ -2,7 +2,6 @@
 /* Messages that are no reads and writes: one frame there, one back, and a thread that waits for it. Any thread. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -44,8 +43,7 @@ static VixError send_call(struct nfc_client *c, uint32_t op_id, const struct nfc
 /** The receiver answers, or, before there is one, this thread does its work. */
 static void await_answer(struct nfc_client *c, struct nfc_call *call, unsigned timeout_ms)
 {
-    const uint64_t end = nfc_client_now() + timeout_ms * UINT64_C(1000000);
-    const struct timespec until = {.tv_sec = (time_t)(end / 1000000000), .tv_nsec = (long)(end % 1000000000)};
+    const struct timespec until = nfc_client_moment(timeout_ms);
     struct err err;
 
     err_init(&err);

@@ -2,12 +2,13 @@
 /* client_int.h - shared by the files of the client only. Until the disk is open everything happens on the thread that
  * opens; then the receiver thread is the only one that reads.
  *
- * Locks: lock (requests, calls, state) and send_lock (the stream's writing side); neither is taken under the other,
- * none is held while a request's done is called. */
+ * Locks: send_lock (the stream's writing side), lock (requests, calls, state). Only nfc_client_beat takes the second
+ * under the first, nobody the first under the second; none is held while a request's done is called. */
 #ifndef VIXDISK_NFC_CLIENT_INT_H
 #define VIXDISK_NFC_CLIENT_INT_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "net/stream.h"
 #include "net/tls.h"
@@ -27,6 +28,7 @@
 #define CLIENT_TRAILING_MS 2000u         /* limit: ms for the reply that follows an ERROR */
 #define CLIENT_FAREWELL_MS 5000u         /* limit: ms for each step of the end */
 #define CLIENT_CLOSE_MS 30000u           /* limit: ms for the host to close a disk that was only read */
+#define CLIENT_BEAT_LEN 512u             /* bytes that are read to keep a connection alive */
 #define NFC_VERSION_QUERY_BLOCKS 2u      /* from this version of the server on (6.7) message 13 is known */
 
 /** A message that is not a read or a write, and its reply. */
@@ -72,13 +74,18 @@ struct nfc_client {
     uint64_t handle;
     bool writable;
     unsigned read_timeout_ms, write_timeout_ms; /* of answers: the second while writes_in_flight */
-    void (*pause)(void *ctx);                   /* NULL: none */
+    unsigned keep_alive_ms;
+    unsigned wait_ms;         /* of the receiver at a time, if it has no reason to look earlier; 0: no end */
+    void (*pause)(void *ctx); /* NULL: none */
     void *pause_ctx;
 
     pthread_mutex_t send_lock;
     pthread_mutex_t lock; /* for all that follows */
     pthread_cond_t answered;
     struct nfc_request *requests[CLIENT_BUCKETS];
+    struct nfc_request beat; /* keeps the connection alive: of requests, but not in flight: nobody waits for it */
+    bool beating;            /* beat is of requests */
+    uint8_t beat_bytes[CLIENT_BEAT_LEN];
     struct nfc_call *calls;
     unsigned in_flight;        /* requests and calls */
     unsigned writes_in_flight; /* those of them for which the host may have to write */
@@ -93,6 +100,8 @@ struct nfc_client {
 };
 
 uint64_t nfc_client_now(void);
+/** So many milliseconds from now, as waits on answered take it. */
+struct timespec nfc_client_moment(unsigned ms);
 
 /* client_authd.c: from the name to the data connection. @own_only: a host that is not one of ours is refused before it
  * has seen the ticket. */
@@ -110,6 +119,9 @@ VixError nfc_call_run(struct nfc_client *c, struct nfc_call *call, const uint8_t
 /* client_send.c */
 VixError nfc_client_send(struct nfc_client *c, const struct iovec *iov, int count, struct err *err);
 void nfc_packers_free(struct nfc_packer *packer);
+/** Asks for the first sector of the disk, if nothing at all is under way; whatever the answer is, the host has heard of
+ * us. On the receiver thread; does not wait. */
+void nfc_client_beat(struct nfc_client *c);
 
 /* client_receive.c */
 /** One frame. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -20,6 +19,13 @@ uint64_t nfc_client_now(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+struct timespec nfc_client_moment(unsigned ms)
+{
+    const uint64_t moment = nfc_client_now() + ms * NS_PER_MS;
+
+    return (struct timespec){.tv_sec = (time_t)(moment / 1000000000), .tv_nsec = (long)(moment % 1000000000)};
 }
 
 VixError nfc_client_not_allowed(const struct nfc_client *c, uint32_t op_id, const char *what, struct err *err)
@@ -58,6 +64,11 @@ static void remove_request(struct nfc_client *c, struct nfc_request *r)
         link = &(*link)->next;
     }
     *link = r->next;
+    if (r == &c->beat) {
+        c->beating = false;
+        (void)pthread_cond_broadcast(&c->answered);
+        return;
+    }
     c->in_flight--;
     c->writes_in_flight -= r->write ? 1 : 0;
 }
@@ -69,6 +80,9 @@ static void end_request(struct nfc_client *c, struct nfc_request *r, VixError re
     {
         SCOPED_LOCK(&c->lock);
         remove_request(c, r);
+        if (r == &c->beat) {
+            return;
+        }
         if (r->sending) {
             r->ended = true;
             r->result = result;
@@ -419,9 +433,24 @@ static unsigned wait_on_ms(struct nfc_client *c, uint64_t silent_since, unsigned
 
     *ret_limit_ms = limit_ms;
     if (c->in_flight == 0 || c->senders > 0 || limit_ms == 0) {
-        return c->read_timeout_ms;
+        return c->wait_ms;
     }
     return waited < limit ? (unsigned)div_up(limit - waited, NS_PER_MS) : 0;
+}
+
+/** Ends a silence that has lasted for long enough. Returns how long to wait on: more_ms, or until that moment. */
+static unsigned keep_alive(struct nfc_client *c, uint64_t silent_since, unsigned more_ms)
+{
+    const uint64_t now = nfc_client_now();
+    const uint64_t due = silent_since + c->keep_alive_ms * NS_PER_MS;
+
+    if (c->keep_alive_ms > 0 && now < due) {
+        return (unsigned)min_u64(more_ms, div_up(due - now, NS_PER_MS));
+    }
+    if (c->keep_alive_ms > 0) {
+        nfc_client_beat(c);
+    }
+    return more_ms;
 }
 
 /** Waits for a frame. Where no answer is due, that is for as long as it takes. */
@@ -432,20 +461,23 @@ static VixError await_frame(struct nfc_client *c, struct err *err)
     unsigned limit_ms = 0;
     VixError code;
 
+    if (c->receiving && c->wait_ms != c->read_timeout_ms) {
+        c->stream->read_timeout_ms = c->wait_ms;
+    }
     for (;;) {
         code = nfc_input_wait(&c->in, &ended, err);
         if (code == VIX_OK || !c->receiving || err->sys_errno != ETIMEDOUT) {
             break;
         }
         if (silent_since == 0) {
-            silent_since = nfc_client_now() - c->read_timeout_ms * NS_PER_MS;
+            silent_since = nfc_client_now() - c->wait_ms * NS_PER_MS;
         }
         unsigned more_ms = wait_on_ms(c, silent_since, &limit_ms);
         if (more_ms == 0) {
             return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: time-out: the host has answered no request within %u ms",
                            c->stream->peer, limit_ms);
         }
-        c->stream->read_timeout_ms = more_ms;
+        c->stream->read_timeout_ms = keep_alive(c, silent_since, more_ms);
         err_init(err);
     }
     if (c->receiving && c->stream->read_timeout_ms != c->read_timeout_ms) {

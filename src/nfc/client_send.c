@@ -29,7 +29,7 @@ static void put_head(const struct nfc_client *c, uint32_t op_id, const struct nf
     const struct nfc_io io = {
         .handle = c->handle,
         .direction = r->write ? NFC_IO_WRITE : NFC_IO_READ,
-        .compression = r->write ? NFC_COMPRESS_NONE : c->compression,
+        .compression = r->write || r == &c->beat ? NFC_COMPRESS_NONE : c->compression,
         .off = r->off,
         .total = r->len,
         .part_off = off,
@@ -183,6 +183,14 @@ static void prepare(struct nfc_request *r)
     r->host_error = 0;
 }
 
+/** With the lock. */
+static void add_request(struct nfc_client *c, struct nfc_request *r)
+{
+    r->op_id = c->next_op++;
+    r->next = c->requests[r->op_id % CLIENT_BUCKETS];
+    c->requests[r->op_id % CLIENT_BUCKETS] = r;
+}
+
 /** Makes them known to the receiver; from here on a read may end, and be gone, at any moment. Their numbers follow
  * each other. */
 static VixError enter(struct nfc_client *c, struct nfc_request *const *requests, unsigned count, uint32_t *ret_op_id,
@@ -198,9 +206,7 @@ static VixError enter(struct nfc_client *c, struct nfc_request *const *requests,
     *ret_op_id = c->next_op;
     for (unsigned i = 0; i < count; i++) {
         struct nfc_request *r = requests[i];
-        r->op_id = c->next_op++;
-        r->next = c->requests[r->op_id % CLIENT_BUCKETS];
-        c->requests[r->op_id % CLIENT_BUCKETS] = r;
+        add_request(c, r);
         nfc_client_in_flight(c, r->write);
         c->senders += r->write ? 1 : 0;
     }
@@ -251,4 +257,42 @@ VixError nfc_client_submit(struct nfc_client *c, struct nfc_request *r, struct e
     }
     end_sending(c, r);
     return VIX_OK;
+}
+
+/* ---- keeping the connection alive ---- */
+
+/** Makes it known, if nothing is under way. With send_lock: nothing can be sent before it. */
+static bool enter_beat(struct nfc_client *c)
+{
+    struct nfc_request *r = &c->beat;
+    SCOPED_LOCK(&c->lock);
+
+    if (c->broken || c->beating || c->in_flight > 0 || c->senders > 0) {
+        return false;
+    }
+    prepare(r);
+    add_request(c, r);
+    c->beating = true;
+    return true;
+}
+
+void nfc_client_beat(struct nfc_client *c)
+{
+    uint8_t head[HEAD_LEN];
+    const struct iovec iov = piece(head, sizeof head);
+    struct err failure;
+    VixError code = VIX_OK;
+
+    err_init(&failure);
+    if (pthread_mutex_trylock(&c->send_lock) != 0) {
+        return; /* somebody sends, and the host may wait for its answers to be taken meanwhile */
+    }
+    if (enter_beat(c)) { /* the host has answered all that was sent: there is room for this at once */
+        put_head(c, c->beat.op_id, &c->beat, 0, c->beat.len, head);
+        code = c->stream->ops->writev(c->stream, &iov, 1, &failure);
+    }
+    (void)pthread_mutex_unlock(&c->send_lock);
+    if (code != VIX_OK) {
+        nfc_client_break(c, &failure);
+    }
 }

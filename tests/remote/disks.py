@@ -4,6 +4,7 @@
 connections, copies to and from the server, a local child on top."""
 import os
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -558,6 +559,29 @@ def children(place):
     del place.host.database["longContentID"]
 
 
+def idle(place):
+    """A host that is asked for a sector from time to time while nothing else happens, and refuses it."""
+    there = place.host
+
+    def hook(label, data, session):
+        if label == "io read":
+            data = nfc.aio(nfc.ERROR, struct.unpack_from("<I", data, 12)[0], struct.pack("<IIII", 1, 0, 0, 2), b"no")
+        return data
+
+    with Driven(place, "vixdisk.soap.keepAliveMs = 200\n") as client:
+        client.connect()
+        client.want(OK, "open", DISK, 0)
+        there.hook = hook
+        time.sleep(1.5)
+        there.hook = None
+        asked = [entry for entry in there.nfc_logs()[0] if entry[:2] == ("aio", nfc.IO)]
+        assert 3 <= len(asked) <= 8 and set(asked) == {("aio", nfc.IO, 44, "read", 0, SECTOR, 0)}, asked
+        assert client.read_all(SIZE) == place.data
+        client.want(OK, "close")
+    assert not client.warnings() and len(there.nfc_logs()) == 1
+    assert there.nfc_logs()[0][-1] == ("end",) and not faults(place), there.nfc_logs()
+
+
 def leaving(place):
     """A program that ends the library while things are open: everything is closed and logged out."""
     with Driven(place) as client:
@@ -583,7 +607,7 @@ TESTS = [("lists of transports, and the lines that programs read", lists_of_tran
          ("writes after a loss fail", writing_fails), ("no secret stays in memory", secrets), ("clones", clones),
          ("clones that fail leave nothing", half_made_clones), ("clones over a disk", overwrites),
          ("a local child on a remote disk", children),
-         ("leaving with everything open", leaving)]
+         ("an idle disk", idle), ("leaving with everything open", leaving)]
 
 
 def main():

@@ -685,6 +685,123 @@ static void time_outs(void **state)
     stop_host(&h);
 }
 
+/* ---- keeping a connection alive ---- */
+
+/** An idle client stays for as long as it likes, whatever the host makes of the reads; one that says nothing does not.
+ */
+static void idle_clients(void **state)
+{
+    static const struct {
+        struct nfc_test_knobs knobs;
+        bool ssl;
+        unsigned keep_alive_ms;
+    } cases[] = {
+        {{0}, false, 200},
+        {{0}, true, 200},
+        {{.error_at = 1, .error_code = NFC_ERROR_NO_MEMORY}, false, 200},
+        {{.no_extension_word = true}, true, 200},
+        {{0}, false, 0},
+    };
+    enum { CASES = sizeof cases / sizeof cases[0] };
+    struct nfc_test_host h[CASES];
+    struct nfc_client *c[CASES];
+    uint8_t sector[512];
+
+    (void)state;
+    for (unsigned i = 0; i < CASES; i++) {
+        start_host(&h[i], &cases[i].knobs);
+        h[i].how.idle_timeout_ms = 1000;
+        struct nfc_connect how = connect_params(h[i].port, cases[i].ssl);
+        how.compression = NFC_COMPRESS_ZLIB;
+        how.keep_alive_ms = cases[i].keep_alive_ms;
+        c[i] = open_client(&how);
+    }
+    nap(1800);
+    for (unsigned i = 0; i < CASES; i++) {
+        const VixError code = cases[i].keep_alive_ms > 0 ? VIX_OK : VIX_E_HOST_TCP_CONN_LOST;
+        assert_int_equal(run_io(c[i], false, 0, sizeof sector, sector), code);
+        nfc_client_close(c[i]);
+        stop_host(&h[i]);
+        assert_int_equal(h[i].last, code);
+    }
+}
+
+/** A client that has something to do does not ask for more. */
+static void busy_clients(void **state)
+{
+    struct nfc_test_host h;
+    uint8_t sector[512];
+    unsigned reads;
+
+    (void)state;
+    start_host(&h, NULL);
+    struct nfc_connect how = connect_params(h.port, false);
+    how.keep_alive_ms = 1000;
+    struct nfc_client *c = open_client(&how);
+    const uint64_t before = atomic_load(&memory.read_bytes);
+    for (reads = 0; reads < 150; reads++) {
+        assert_int_equal(run_io(c, false, 0, sizeof sector, sector), VIX_OK);
+        nap(10);
+    }
+    assert_int_equal(atomic_load(&memory.read_bytes) - before, reads * sizeof sector);
+    nfc_client_close(c);
+    stop_host(&h);
+}
+
+/** Nobody waits for the answer but the end of the session, which is in order. */
+static void late_answers(void **state)
+{
+    struct nfc_test_host h;
+    uint8_t sector[512];
+
+    (void)state;
+    start_host(&h, NULL);
+    struct nfc_connect how = connect_params(h.port, false);
+    how.read_timeout_ms = 150;
+    how.keep_alive_ms = 50;
+    struct nfc_client *c = open_client(&how);
+    atomic_store(&memory.read_ms, 500);
+    nap(400); /* longer than an answer may take that somebody waits for */
+    assert_false(nfc_client_lost(c));
+    atomic_store(&memory.read_ms, 0);
+    nap(400);
+    assert_int_equal(run_io(c, false, 0, sizeof sector, sector), VIX_OK);
+    atomic_store(&memory.read_ms, 300);
+    nap(150);
+    nfc_client_close(c);
+    atomic_store(&memory.read_ms, 0);
+    stop_host(&h);
+    assert_int_equal(h.last, VIX_OK);
+}
+
+/** As often as it can be, beside the work of other threads, and while the connection is closed. */
+static void at_any_moment(void **state)
+{
+    uint8_t sector[512];
+
+    (void)state;
+    for (unsigned ssl = 0; ssl < 2; ssl++) {
+        struct nfc_test_host h;
+        start_host(&h, NULL);
+        struct nfc_connect how = connect_params(h.port, ssl != 0);
+        how.keep_alive_ms = 1;
+        struct nfc_client *c = open_client(&how);
+        run_workers(c, c);
+        for (unsigned i = 0; i < 100; i++) {
+            assert_int_equal(run_io(c, i % 2 != 0, 0, sizeof sector, sector), VIX_OK);
+            nap(i % 4);
+        }
+        nfc_client_close(c);
+        for (unsigned i = 0; i < 20; i++) {
+            c = open_client(&how);
+            nap(i % 5);
+            nfc_client_close(c);
+        }
+        stop_host(&h);
+        assert_int_equal(h.last, VIX_OK);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -705,6 +822,10 @@ int main(void)
         cmocka_unit_test(reads_do_not_pile_up),
         cmocka_unit_test(time_outs),
         cmocka_unit_test(slow_flush),
+        cmocka_unit_test(idle_clients),
+        cmocka_unit_test(busy_clients),
+        cmocka_unit_test(late_answers),
+        cmocka_unit_test(at_any_moment),
     };
     return cmocka_run_group_tests(tests, nfc_set_up, nfc_tear_down);
 }
