@@ -63,8 +63,8 @@ typedef struct {
     uint64 skippedBytes;  /* of the file, that are no records */
     uint64 damagedGrains; /* that were read so far and are damaged: they read as zeros */
     uint64 damagedSectors[VIXDISKLIBEXT_SALVAGE_DAMAGED]; /* first sector of each, as far as there is room */
-    uint64 wrongSizes;     /* records whose size field is damaged, and their data is not: nothing of them is lost */
-    uint64 surplusRecords; /* that name a grain which another one holds, and do not count */
+    uint64 wrongSizes;   /* records whose size field is damaged, and their data is not: nothing of them is lost */
+    uint64 strayRecords; /* that name a grain which another one holds, or one out of order, and do not count */
 } VixDiskLibExt_Salvage;
 
 /** Tells of a disk of VixDiskLibExt_OpenSalvage what is known of it so far: ask after the conversion. */

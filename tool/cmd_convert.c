@@ -329,9 +329,9 @@ static void tell_salvage(const struct cli *cli, VixDiskLibHandle src)
         remark(cli, "the size field of %llu of the records is wrong, their data is whole",
                (unsigned long long)s.wrongSizes);
     }
-    if (s.surplusRecords > 0) {
-        remark(cli, "%llu of the records name a grain that another one holds, and do not count",
-               (unsigned long long)s.surplusRecords);
+    if (s.strayRecords > 0) {
+        remark(cli, "%llu of the records name a grain out of order, or one that another holds, and do not count",
+               (unsigned long long)s.strayRecords);
     }
     for (uint64_t i = 0; i < s.damagedGrains && i < VIXDISKLIBEXT_SALVAGE_DAMAGED; i++) {
         uint64_t start = s.damagedSectors[i] * SECTOR_BYTES;

@@ -351,7 +351,7 @@ VixError VixDiskLibExt_SalvageReport(VixDiskLibHandle diskHandle, VixDiskLibExt_
                                  .skippedBytes = r.skipped_bytes,
                                  .damagedGrains = r.damaged_grains,
                                  .wrongSizes = r.wrong_sizes,
-                                 .surplusRecords = r.surplus_records};
+                                 .strayRecords = r.stray_records};
     for (size_t i = 0; i < VIXDISKLIBEXT_SALVAGE_DAMAGED && i < r.damaged_grains; i++) {
         all.damagedSectors[i] = r.damaged[i] * r.grain_sectors;
     }

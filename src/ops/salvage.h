@@ -14,12 +14,12 @@
 /** What was found, and what was lost. */
 struct salvage_report {
     uint64_t grain_sectors;
-    uint64_t grains;          /* that are there, as far as is known */
-    uint64_t end_sector;      /* of the disk: behind the last of them; whether more is missing nobody can tell */
-    uint64_t skipped_bytes;   /* of the file: not records */
-    uint64_t surplus_records; /* that name a grain which another one holds */
-    uint64_t wrong_sizes;     /* records whose data is whole, but has another size than their markers say */
-    uint64_t damaged_grains;  /* read so far, and lost: they read as zeros */
+    uint64_t grains;         /* that are there, as far as is known */
+    uint64_t end_sector;     /* of the disk: behind the last of them; whether more is missing nobody can tell */
+    uint64_t skipped_bytes;  /* of the file: not records */
+    uint64_t stray_records;  /* that name a grain which another one holds, or one out of order */
+    uint64_t wrong_sizes;    /* records whose data is whole, but has another size than their markers say */
+    uint64_t damaged_grains; /* read so far, and lost: they read as zeros */
     uint64_t damaged[SALVAGE_DAMAGED_MAX]; /* their numbers, as far as there is room */
 };
 

@@ -354,8 +354,8 @@ static int compare_records(const void *a, const void *b)
     if (x_damaged != y_damaged) {
         return x_damaged ? 1 : -1;
     }
-    if (x->in_order != y->in_order) {
-        return x->in_order ? -1 : 1;
+    if (x->place != y->place) {
+        return x->place < y->place ? -1 : 1;
     }
     return x->sector < y->sector ? -1 : x->sector > y->sector;
 }
@@ -378,15 +378,55 @@ static VixError choose(struct walk *k, struct salvage_record *r, size_t n, struc
     return VIX_OK;
 }
 
+/** Whether record i of n, in the order of the file, names a grain that does not fit to those around it. */
+static bool is_stray(const struct salvage_record *r, size_t n, size_t i)
+{
+    if (n < 3) {
+        return false;
+    }
+    if (i == 0) {
+        return r[1].grain < r[2].grain && r[0].grain >= r[2].grain;
+    }
+    if (i == n - 1) {
+        return r[i - 2].grain < r[i - 1].grain && r[i].grain <= r[i - 2].grain;
+    }
+    return r[i - 1].grain < r[i + 1].grain && (r[i].grain < r[i - 1].grain || r[i].grain > r[i + 1].grain);
+}
+
+static enum salvage_place place_of(const struct salvage_record *r, size_t n, size_t i)
+{
+    bool joins = (i > 0 && r[i - 1].grain + 1 == r[i].grain) || (i + 1 < n && r[i].grain + 1 == r[i + 1].grain);
+
+    return is_stray(r, n, i) ? SALVAGE_STRAY : joins ? SALVAGE_JOINS : SALVAGE_APART;
+}
+
+/** Sets the place of all records; leaves strays out where the file has an order. */
+static void sort_out_strays(struct walk *k)
+{
+    struct salvage_record *r = k->r->at;
+    size_t n = k->r->count, kept = 0;
+    bool ordered = k->f->h.gd_sector == KDMV_GD_AT_END;
+
+    for (size_t i = 0; i < n; i++) {
+        r[i].place = (uint8_t)place_of(r, n, i);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!ordered || r[i].place != SALVAGE_STRAY) {
+            r[kept++] = r[i];
+        }
+    }
+    k->report->stray_records += n - kept;
+    k->r->count = kept;
+}
+
 static VixError choose_all(struct walk *k, struct err *err)
 {
+    sort_out_strays(k);
+
     struct salvage_record *r = k->r->at;
     size_t n = k->r->count, kept = 0;
     VixError code = VIX_OK;
 
-    for (size_t i = 0; i < n; i++) {
-        r[i].in_order = (i == 0 || r[i - 1].grain < r[i].grain) && (i + 1 == n || r[i].grain < r[i + 1].grain);
-    }
     if (n > 0) {
         qsort(r, n, sizeof *r, compare_records);
     }
@@ -398,7 +438,7 @@ static VixError choose_all(struct walk *k, struct err *err)
             k->report->grains++;
             k->report->end_sector = min_u64((r[kept].grain + 1) * k->f->h.grain_sectors, k->f->h.capacity);
         }
-        k->report->surplus_records += end - i - 1;
+        k->report->stray_records += end - i - 1;
         kept++;
     }
     k->r->count = kept;

@@ -15,11 +15,18 @@ enum salvage_state {
     SALVAGE_DAMAGED   /* its data does not inflate */
 };
 
+/** What the records before and behind one say of the grain that it names. */
+enum salvage_place {
+    SALVAGE_JOINS, /* theirs is the grain in front of it, or the one behind it */
+    SALVAGE_APART, /* nothing */
+    SALVAGE_STRAY  /* it is not between theirs, which are in order */
+};
+
 struct salvage_record {
     uint64_t grain;
     uint32_t sector; /* of the file */
     uint8_t state;   /* salvage_state */
-    bool in_order;   /* of the disk, with the records before and behind it */
+    uint8_t place;   /* salvage_place */
     bool told;       /* its damage; for the reader */
 };
 
@@ -29,9 +36,11 @@ struct salvage_records {
 };
 
 /** Goes through a file from front to end. @f header, store, markers and length are set, tables are not needed. @ret the
- * record of each grain, in the order of the disk: of those that name the same grain, a whole one that stands in order,
- * else the first whole one, else a damaged one. @report grains, end_sector, skipped_bytes, surplus_records and
- * wrong_sizes are added to. Codes of the store; VIX_E_OUT_OF_MEMORY. */
+ * record of each grain, in the order of the disk: of those that name the same grain a whole one, in the order of
+ * salvage_place, then of the file; else a damaged one. In a file whose tables stand at its end, which is written in
+ * the order of the disk, strays do not count at all: their markers are damaged, which no checksum covers. @report
+ * grains, end_sector, skipped_bytes, stray_records and wrong_sizes are added to. Codes of the store;
+ * VIX_E_OUT_OF_MEMORY. */
 VixError salvage_walk(struct stream_file *f, struct salvage_records *ret, struct salvage_report *report,
                       struct err *err);
 

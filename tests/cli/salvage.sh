@@ -152,7 +152,9 @@ try "zeros between records are not the end, and told" zeros_between
 try "a record of a place behind the disk loses no more" spoilt_small 20 "0 0000000000010000" 20 "$PASSED"
 try "nor does one of a place within a grain" spoilt_small 20 "0 010a000000000000" 20 "$PASSED"
 try "a record that says that it is a later grain does not count before that one" \
-    spoilt_small 20 "0 0020000000000000" 20 '1 of the records name a grain that another one holds'
+    spoilt_small 20 "0 0020000000000000" 20 '1 of the records name a grain out of order'
+try "nor one that says that it is an earlier grain" \
+    spoilt_small 20 "0 0002000000000000" 20 '1 of the records name a grain out of order'
 first_record_elsewhere() {
     cp small.vmdk spoilt.vmdk && poke spoilt.vmdk 64 c800000000000000 && salvages spoilt.vmdk small.raw ""
 }
@@ -189,3 +191,9 @@ PYTHON
         qemu-img convert -f raw -O vmdk -o subformat=streamOptimized gaps.raw theirs.vmdk && salvages theirs.vmdk gaps.raw ""
 }
 try "a disk with gaps comes out whole" with_gaps
+# Grain 202 of gaps.raw, of which there are none from 200 to 500.
+elsewhere() {
+    cp gaps.vmdk spoilt.vmdk && poke spoilt.vmdk 65536 0065000000000000 &&
+        salvages spoilt.vmdk gaps.raw 0 '1 of the records name a grain out of order'
+}
+try "a record out of order gives nothing to a place where there was nothing" elsewhere
