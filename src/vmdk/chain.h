@@ -25,7 +25,6 @@
 #define CHAIN_OUTSIDE_OK (1u << 4)    /* extents and parents outside the descriptor's folder, absolute names, devices */
 #define CHAIN_KEEP_CID (1u << 7)      /* writing: the content ID stays until chain_renew_cid (merging a child) */
 #define CHAIN_DROP_TRACKING (1u << 5) /* writing: take the disk off its change-tracking file instead of refusing */
-#define CHAIN_SALVAGE (1u << 6)       /* reading: of streamOptimized extents what is left, whatever their tables say */
 
 struct chain;
 

@@ -122,8 +122,6 @@ struct extent_open_params {
     struct grain_cache *table_cache; /* for tables of 32-bit entries, shared by the extents of a link; NULL: its own */
     int level;                       /* streamOptimized writing: deflate level */
     unsigned threads;                /* streamOptimized: threads; 0: work_default_threads */
-    bool salvage;                    /* streamOptimized: do not believe the tables, read the grains that a walk over the
-                                        records finds sound; see stream_salvage.h */
 };
 
 /* One constructor per type. On failure nothing is kept. Codes: VIX_E_DISK_INVALIDDISK (not this type),

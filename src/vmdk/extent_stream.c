@@ -20,7 +20,6 @@
 #include "vmdk/stream_file.h"
 #include "vmdk/stream_format.h"
 #include "vmdk/stream_grains.h"
-#include "vmdk/stream_salvage.h"
 #include "vmdk/stream_writer.h"
 #include "work/work.h"
 
@@ -527,8 +526,7 @@ static const struct extent_ops stream_ops = {
 
 static VixError open_parts(struct stream_extent *sx, const struct extent_open_params *p, struct err *err)
 {
-    VixError e = p->salvage ? stream_file_open_salvage(p->store, &sx->f, err)
-                            : stream_file_open(p->store, p->table_cache_bytes, &sx->f, err);
+    VixError e = stream_file_open(p->store, p->table_cache_bytes, &sx->f, err);
 
     if (e != VIX_OK) {
         return e;
@@ -551,10 +549,6 @@ VixError extent_stream_open(const struct extent_open_params *p, struct extent **
     if (sx == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (p->salvage && p->writable) {
-        free(sx);
-        return err_set(err, VIX_E_INVALID_ARG, "%s: what is to be recovered cannot be written", p->store->path);
-    }
     sx->x = (struct extent){
         .ops = &stream_ops, .store = p->store, .writable = p->writable, .compressed = true, .ordered = true};
     sx->level = p->level;
@@ -569,17 +563,6 @@ VixError extent_stream_open(const struct extent_open_params *p, struct extent **
     }
     *ret_x = &sx->x;
     return VIX_OK;
-}
-
-bool extent_stream_salvage_report(const struct extent *x, struct stream_salvage_report *ret_report)
-{
-    const struct stream_extent *sx = (const struct stream_extent *)x;
-
-    if (x->ops != &stream_ops || sx->f->salvage == NULL) {
-        return false;
-    }
-    *ret_report = *stream_salvage_report(sx->f->salvage);
-    return true;
 }
 
 VixError extent_stream_create(struct store *store, uint64_t nsectors, const char *descriptor, size_t descriptor_len,

@@ -227,7 +227,6 @@ static VixError open_extent(struct opening *o, struct err *err)
         .table_cache = o->l->table_cache,
         .level = o->tuning != NULL ? o->tuning->level : 0,
         .threads = o->tuning != NULL ? o->tuning->threads : 0,
-        .salvage = (o->l->flags & CHAIN_SALVAGE) != 0,
     };
     return open_extent_of_type(&p, &o->e->x, err);
 }

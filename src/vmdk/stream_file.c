@@ -13,7 +13,6 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "vmdk/stream_format.h"
-#include "vmdk/stream_salvage.h"
 
 #define BLOCK_BYTES (STREAM_BLOCK_ENTRIES * 4)
 #define TAIL_ZEROS_MAX (64u * 1024u) /* limit: bytes of zeros behind a footer: end-of-stream sector and padding */
@@ -258,10 +257,6 @@ VixError stream_file_entries(struct stream_file *f, const struct stream_live *li
     VixError e = VIX_OK;
 
     *ret_count = count;
-    if (f->salvage != NULL) {
-        stream_salvage_entries(f->salvage, grain, count, ret_entries);
-        return VIX_OK;
-    }
     SCOPED_LOCK(&f->cache->lock);
     if (live != NULL && live->open_table == table) {
         memcpy(ret_entries, live->open_gt + index, count * sizeof *ret_entries);
@@ -438,34 +433,9 @@ VixError stream_file_open(struct store *store, uint64_t cache_bytes, struct stre
     return VIX_OK;
 }
 
-VixError stream_file_open_salvage(struct store *store, struct stream_file **ret_f, struct err *err)
-{
-    struct stream_file *f = alloc_zero(sizeof *f, err);
-    uint64_t size;
-    VixError e;
-
-    if (f == NULL) {
-        return VIX_E_OUT_OF_MEMORY;
-    }
-    f->store = store;
-    f->markers = true;
-    e = store->ops->size(store, &size, err);
-    if (e == VIX_OK) {
-        atomic_init(&f->len, size);
-        e = stream_salvage_new(store, &f->h, &f->salvage, err);
-    }
-    if (e != VIX_OK) {
-        stream_file_close(f);
-        return e;
-    }
-    *ret_f = f;
-    return VIX_OK;
-}
-
 void stream_file_close(struct stream_file *f)
 {
     if (f != NULL) {
-        stream_salvage_free(f->salvage);
         cache_free(f->cache);
         free(f);
     }

@@ -24,7 +24,6 @@ struct stream_live {
     const uint32_t *open_gt;
 };
 
-struct stream_salvage;
 struct stream_table_cache;
 
 struct stream_file {
@@ -35,16 +34,12 @@ struct stream_file {
     uint64_t footer_sector;   /* footer_form: where the footer lies */
     atomic_uint_fast64_t len; /* of the file, bytes, as last seen */
     struct stream_table_cache *cache;
-    struct stream_salvage *salvage; /* stands for the tables; NULL: they are believed */
 };
 
 /** Reads the header, finds the footer, checks that the directory lies inside the file. @cache_bytes 0: the default.
  * Codes of sparse_header_parse; VIX_E_DISK_INVALIDDISK for a file that is not compressed; VIX_E_DISK_NEEDSREPAIR where
  * the footer is missing (cut short, or still being written) or the directory lies outside. */
 VixError stream_file_open(struct store *store, uint64_t cache_bytes, struct stream_file **ret_f, struct err *err);
-
-/** Opens a file whose tables are lost or not to be believed: walks all of it. Codes as stream_salvage_new. */
-VixError stream_file_open_salvage(struct store *store, struct stream_file **ret_f, struct err *err);
 
 /** NULL is harmless; the store stays open. */
 void stream_file_close(struct stream_file *f);

@@ -3,7 +3,6 @@
  * files that are cut short or damaged. */
 #include "stream_image.h"
 #include "vmdk/stream_reader.h"
-#include "vmdk/stream_salvage.h"
 #include "vmdk/stream_walk.h"
 
 static struct store_fs *fs;
@@ -341,117 +340,6 @@ static void a_walk_finds_what_is_left(void **state)
     free(content);
 }
 
-/* ---- salvage ---- */
-
-/** Opens what is left of a file; checks that every grain is that of content, or zero. */
-static struct stream_salvage_report salvage(struct store *s, const uint8_t *content, uint64_t n)
-{
-    struct extent_open_params p = {.store = s, .salvage = true, .threads = 2};
-    struct stream_salvage_report report;
-    struct extent *x;
-    uint8_t *buf = malloc(n * SECTOR_SIZE);
-    uint64_t found = 0;
-
-    assert_non_null(buf);
-    CHECK(extent_stream_open(&p, &x, &err));
-    assert_int_equal(x->nsectors, n);
-    assert_true(extent_stream_salvage_report(x, &report));
-    CHECK(read_range(x, 0, n, buf));
-    for (uint64_t at = 0; at < n; at += 128) {
-        uint64_t bytes = (n - at < 128 ? n - at : 128) * SECTOR_SIZE;
-        bool same = memcmp(buf + at * SECTOR_SIZE, content + at * SECTOR_SIZE, bytes) == 0;
-        assert_true(same || only_zeros(buf + at * SECTOR_SIZE, bytes));
-        found += same && !only_zeros(content + at * SECTOR_SIZE, bytes);
-    }
-    assert_int_equal(found, report.grains);
-    assert_true(report.end_sector <= n);
-    CHECK(x->ops->close(x, &err));
-    free(buf);
-    return report;
-}
-
-static uint64_t data_grains(const uint8_t *content, uint64_t n)
-{
-    uint64_t count = 0;
-
-    for (uint64_t at = 0; at < n; at += 128) {
-        count += !only_zeros(content + at * SECTOR_SIZE, (n - at < 128 ? n - at : 128) * SECTOR_SIZE);
-    }
-    return count;
-}
-
-static void a_sound_file_is_salvaged_completely(void **state)
-{
-    uint64_t n = 65536 + 5000;
-    uint8_t *content = make_content(n, 21);
-
-    (void)state;
-    for (int form = 0; form < 3; form++) {
-        struct store *s =
-            form == 0 ? make_own(content, n) : make_front(fs, content, n, &(struct front_form){.backwards = form == 2});
-        struct stream_salvage_report r = salvage(s, content, n);
-        assert_true(r.complete && !r.cut);
-        assert_int_equal(r.grains, data_grains(content, n));
-        assert_int_equal(r.damaged + r.missing + r.junk_bytes, 0);
-        store_close(s);
-    }
-    free(content);
-}
-
-static void a_cut_file_gives_what_it_has(void **state)
-{
-    uint64_t n = 65536 + 5000, size;
-    uint8_t *content = make_content(n, 24);
-
-    (void)state;
-    for (int form = 0; form < 2; form++) {
-        struct store *s = form == 0 ? make_own(content, n) : make_front(fs, content, n, &(struct front_form){0});
-        uint64_t all = data_grains(content, n), last = all;
-        CHECK(s->ops->size(s, &size, &err));
-        size -= 3000;
-        for (uint64_t step = size / 9 + 333; size > step; size -= step) {
-            CHECK(s->ops->truncate(s, size, &err));
-            struct stream_salvage_report r = salvage(s, content, n);
-            assert_true(r.grains <= last && r.damaged == 0 && r.junk_bytes == 0);
-            assert_true(r.complete == (form == 1)); /* tables in front tell exactly what is missing */
-            assert_true(form == 0 || r.missing == all - r.grains);
-            last = r.grains;
-        }
-        assert_true(last < all / 2);
-        store_close(s);
-    }
-    free(content);
-}
-
-static void damaged_grains_are_left_out(void **state)
-{
-    uint64_t n = 4 * 128;
-    uint8_t *content = malloc(n * SECTOR_SIZE);
-    uint8_t noise[2] = {0xA5, 0x5A};
-
-    (void)state;
-    assert_non_null(content);
-    for (uint64_t i = 0; i < n * SECTOR_SIZE; i++) {
-        content[i] = (uint8_t)(i / 700);
-    }
-    struct store *s = make_own(content, n);
-    CHECK(store_write(s, noise, sizeof noise, 128 * SECTOR_SIZE + 40, &err));
-    struct stream_salvage_report r = salvage(s, content, n);
-    assert_true(r.complete && !r.cut);
-    assert_int_equal(r.grains, 3);
-    assert_int_equal(r.damaged, 1);
-    assert_int_equal(r.missing, 1);
-    assert_int_equal(r.end_sector, n);
-    struct extent_open_params p = {.store = s, .salvage = true, .writable = true};
-    struct extent *x;
-    assert_int_equal(extent_stream_open(&p, &x, &err), VIX_E_INVALID_ARG);
-    x = open_stream(s, false, 0, 1);
-    assert_false(extent_stream_salvage_report(x, &r));
-    CHECK(x->ops->close(x, &err));
-    store_close(s);
-    free(content);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -464,9 +352,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(damaged_streams_never_crash, setup, teardown),
         cmocka_unit_test_setup_teardown(a_walk_tells_every_record, setup, teardown),
         cmocka_unit_test_setup_teardown(a_walk_finds_what_is_left, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_sound_file_is_salvaged_completely, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_cut_file_gives_what_it_has, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_grains_are_left_out, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
