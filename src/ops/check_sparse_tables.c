@@ -178,6 +178,20 @@ static void tell_outside(struct sparse_check *s, uint64_t grain, uint32_t gte)
                      div_up(s->f->len, SECTOR_SIZE));
 }
 
+/** Tells of a grain that goes on where the next new one will come: it is not aligned, and the file ends in the middle
+ * of it, but is as long as whole grains. Other files that end within a grain leave its place free when they are
+ * written; so does the last grain of a disk. */
+static void tell_cut(struct sparse_check *s, uint64_t grain, uint32_t gte)
+{
+    uint64_t size = s->h.grain_sectors, needed = min_u64(size, s->h.capacity - grain * size);
+
+    if (gte % size != 0 && s->f->len % (size * SECTOR_SIZE) == 0 && gte + needed > s->file_sectors) {
+        (void)tell_entry(s, PROBLEM_ENTRY_OUTSIDE, grain,
+                         "is sector %" PRIu32 ", and the file ends at sector %" PRIu64 ", in the middle of that grain",
+                         gte, s->file_sectors);
+    }
+}
+
 /* ---- the first pass ---- */
 
 static void add_lone(struct sparse_check *s, uint64_t grain, uint32_t value, enum table_copy missing)
@@ -214,6 +228,7 @@ static void note_value(struct sparse_check *s, uint64_t grain, uint32_t gte)
     switch (kind_of(s, gte)) {
     case ENTRY_GRAIN:
         s->allocated++;
+        tell_cut(s, grain, gte);
         take_grain(s, gte);
         break;
     case ENTRY_OUTSIDE:
@@ -237,6 +252,8 @@ static void note_lone(struct sparse_check *s, uint64_t grain, uint32_t value, en
 
     if (kind == ENTRY_OUTSIDE || kind == ENTRY_UNANNOUNCED) {
         note_value(s, grain, value);
+    } else if (kind == ENTRY_GRAIN) {
+        tell_cut(s, grain, value);
     }
     if (kind == ENTRY_OUTSIDE || (kind == ENTRY_UNANNOUNCED && !s->f->in_child)) {
         return;
