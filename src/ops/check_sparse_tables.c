@@ -365,6 +365,8 @@ static void visit_overlaps(struct sparse_check *s, uint64_t grain, uint32_t prim
     uint32_t gte = primary != 0 ? primary : copy;
 
     if (kind_of(s, gte) == ENTRY_GRAIN && check_map_overlaps(&s->map, gte, s->h.grain_sectors)) {
+        /* A directory that leads astray can look like this too: nothing of the file is written to. */
+        s->f->c->withheld = true;
         (void)tell_entry(s, PROBLEM_GRAIN_OVERLAP, grain,
                          "is sector %" PRIu32 "; another grain or a table has a part of these %" PRIu64 " sectors", gte,
                          s->h.grain_sectors);
@@ -376,8 +378,7 @@ static VixError tell_overlaps(struct sparse_check *s, struct err *err)
     if (s->map.overlap_count == 0) {
         return VIX_OK;
     }
-    /* A directory that leads astray can look like this too: nothing of the file is written to. */
-    s->f->c->withheld = true;
+    /* No grain may be among them: tables that are not aligned share units of the map, but not their places. */
     check_map_settle(&s->map);
     return walk(s, visit_overlaps, err);
 }
