@@ -314,4 +314,21 @@ static inline struct store *make_front(struct store_fs *fs, const uint8_t *conte
     return s;
 }
 
+/** The files of a test, in memory: anew for each test. */
+static struct store_fs *fs;
+
+static inline int setup(void **state)
+{
+    (void)state;
+    fs = store_fs_mem_new(&err);
+    return fs != NULL ? 0 : -1;
+}
+
+static inline int teardown(void **state)
+{
+    (void)state;
+    store_fs_mem_free(fs);
+    return 0;
+}
+
 #endif

@@ -6,22 +6,6 @@
 
 #include "stream_image.h"
 
-static struct store_fs *fs;
-
-static int setup(void **state)
-{
-    (void)state;
-    fs = store_fs_mem_new(&err);
-    return fs != NULL ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    store_fs_mem_free(fs);
-    return 0;
-}
-
 static void write_all(struct store *s, const uint8_t *content, uint64_t nsectors, uint64_t step, int level,
                       unsigned threads)
 {

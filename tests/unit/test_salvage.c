@@ -6,22 +6,6 @@
 
 #define RECORDS_OFF (128 * SECTOR_SIZE) /* of the first record of a file of our own */
 
-static struct store_fs *fs;
-
-static int setup(void **state)
-{
-    (void)state;
-    fs = store_fs_mem_new(&err);
-    return fs != NULL ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    store_fs_mem_free(fs);
-    return 0;
-}
-
 static void make_own(const uint8_t *content, uint64_t n)
 {
     struct store *s = new_stream(fs, "own", n);

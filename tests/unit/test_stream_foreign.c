@@ -4,22 +4,6 @@
  * crash. */
 #include "stream_image.h"
 
-static struct store_fs *fs;
-
-static int setup(void **state)
-{
-    (void)state;
-    fs = store_fs_mem_new(&err);
-    return fs != NULL ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    store_fs_mem_free(fs);
-    return 0;
-}
-
 static void tables_in_front_are_read(void **state)
 {
     static const struct front_form forms[] = {

@@ -5,22 +5,6 @@
 #include "vmdk/stream_reader.h"
 #include "vmdk/stream_walk.h"
 
-static struct store_fs *fs;
-
-static int setup(void **state)
-{
-    (void)state;
-    fs = store_fs_mem_new(&err);
-    return fs != NULL ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    store_fs_mem_free(fs);
-    return 0;
-}
-
 /** A pipe: bytes of memory. */
 struct pipe_bytes {
     const uint8_t *bytes;
