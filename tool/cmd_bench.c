@@ -193,19 +193,20 @@ static void run_plain(struct worker *worker)
 {
     struct bench *bench = worker->bench;
     uint8 *bytes = worker->slots[0].bytes;
-    uint64_t sector;
+    uint64_t sector, start_ns = now_ns();
     while (next_request(bench, &sector)) {
-        uint64_t start_ns = now_ns();
         VixError code = bench->writing ? VixDiskLib_Write(bench->disk, sector, bench->request, bytes)
                                        : VixDiskLib_Read(bench->disk, sector, bench->request, bytes);
         if (code != VIX_OK) {
             note_failure(worker, code, VixDiskLibExt_LastErrorDetail());
             return;
         }
-        if (note_time(bench, now_ns() - start_ns) != VIX_OK) {
+        uint64_t end_ns = now_ns();
+        if (note_time(bench, end_ns - start_ns) != VIX_OK) {
             note_failure(worker, VIX_E_OUT_OF_MEMORY, "for the times of a thread");
             return;
         }
+        start_ns = end_ns; /* the next one begins at once, and asking for the time twice costs 2% of a read */
     }
 }
 
@@ -226,8 +227,8 @@ static void leave(struct worker *worker, VixError code, const char *detail)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/** Makes the next request with a slot that counts as in flight, or takes the slot out of use. */
-static void make_request(struct slot *slot)
+/** Makes the next request with a slot that counts as in flight, or takes the slot out of use. @start_ns the time. */
+static void make_request(struct slot *slot, uint64_t start_ns)
 {
     struct worker *worker = slot->worker;
     struct bench *bench = worker->bench;
@@ -236,7 +237,7 @@ static void make_request(struct slot *slot)
         leave(worker, VIX_OK, "");
         return;
     }
-    slot->start_ns = now_ns();
+    slot->start_ns = start_ns;
     VixError code = bench->writing
                         ? VixDiskLib_WriteAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot)
                         : VixDiskLib_ReadAsync(bench->disk, sector, bench->request, slot->bytes, request_ended, slot);
@@ -260,14 +261,14 @@ static void request_ended(void *data, VixError result)
         leave(worker, result, "for the times of a thread");
         return;
     }
-    make_request(slot);
+    make_request(slot, end_ns);
 }
 
 static void run_async(struct worker *worker)
 {
     worker->in_flight = worker->bench->depth;
     for (uint32_t i = 0; i < worker->bench->depth; i++) {
-        make_request(&worker->slots[i]);
+        make_request(&worker->slots[i], now_ns());
     }
     pthread_mutex_lock(&worker->lock);
     while (worker->in_flight > 0) {
