@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* children.c - looks for disks that depend on another. A disk does not know its children, nor which other descriptors
  * name its extents; what can be known is which descriptors beside it do. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,50 +21,93 @@ struct search {
     char *child;
 };
 
-/** Whether the disk at path names the parent. What cannot be read depends on nothing. */
-static bool is_child(const struct search *s, const char *path)
+/** Whether it was for want of memory or descriptors that a disk could not be looked at. */
+static bool is_want(VixError code)
 {
-    struct link_files lf;
-    bool found = false;
+    return code == VIX_E_OUT_OF_MEMORY || code == VIX_E_DISK_TOOMANYOPENFILES;
+}
 
-    if (link_files_load(s->fs, path, &lf, NULL) != VIX_OK) {
-        return false;
+/** What a failure to look at a file means. What is gone, leads nowhere or is no disk is no child. Whether one that
+ * cannot be read is a child nobody knows, and then it is not for us to say that there is none. */
+static VixError not_looked_at(const struct search *s, VixError code, const struct err *failure, struct err *err)
+{
+    switch (is_want(code) ? ENOMEM : failure->sys_errno) {
+    case 0:
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+        return VIX_OK;
+    default:
+        break;
     }
-    if (lf.desc->parent_cid == s->cid && lf.desc->parent_hint != NULL) {
-        CLEANUP_FREE char *hint = NULL;
-        (void)descriptor_name_to_utf8(lf.desc, lf.desc->parent_hint, &hint, NULL);
-        CLEANUP_FREE char *named = hint != NULL ? store_path_beside(path, hint, NULL) : NULL;
-        CLEANUP_FREE char *real = NULL;
-        if (named != NULL && s->fs->ops->resolve(s->fs, named, &real, NULL) == VIX_OK) {
-            found = strcmp(real, s->parent) == 0;
-        }
+    if (err != NULL) {
+        *err = *failure;
+        err_prefix(err, "what cannot be read may be a child of %s: ", s->parent);
     }
-    link_files_done(&lf);
-    return found;
+    return code;
+}
+
+/** Whether a disk names the parent. */
+static VixError names_parent(const struct search *s, const struct link_files *lf, bool *ret_named, struct err *err)
+{
+    CLEANUP_FREE char *hint = NULL;
+    CLEANUP_FREE char *real = NULL;
+
+    if (lf->desc->parent_cid != s->cid || lf->desc->parent_hint == NULL) {
+        return VIX_OK;
+    }
+    VixError code = descriptor_name_to_utf8(lf->desc, lf->desc->parent_hint, &hint, err);
+    if (code != VIX_OK) {
+        return code;
+    }
+    CLEANUP_FREE char *named = store_path_beside(lf->path, hint, err);
+    if (named == NULL) {
+        return VIX_E_OUT_OF_MEMORY;
+    }
+    code = s->fs->ops->resolve(s->fs, named, &real, err);
+    *ret_named = code == VIX_OK && strcmp(real, s->parent) == 0;
+    return code;
+}
+
+/** Whether the disk at path, by whatever name, is a child of the parent. */
+static VixError is_child(const struct search *s, const char *path, bool *ret_child, struct err *err)
+{
+    CLEANUP_FREE char *real = NULL;
+    struct link_files lf;
+
+    VixError code = s->fs->ops->resolve(s->fs, path, &real, err);
+    if (code != VIX_OK || strcmp(real, s->parent) == 0 || (s->except != NULL && strcmp(real, s->except) == 0)) {
+        return code;
+    }
+    code = link_files_load(s->fs, path, &lf, err);
+    if (code == VIX_OK) {
+        code = names_parent(s, &lf, ret_child, err);
+        link_files_done(&lf);
+    }
+    return code;
 }
 
 static VixError look_at(void *ctx, const char *name, struct err *err)
 {
     struct search *s = ctx;
-    CLEANUP_FREE char *path = NULL;
-    CLEANUP_FREE char *real = NULL;
+    struct err failure;
+    bool found = false;
 
     if (s->child != NULL || !text_ends_with(name, ".vmdk") || store_path_is_temporary(name) ||
         (s->skip != NULL && s->skip(name))) {
         return VIX_OK;
     }
-    path = store_path_beside(s->beside, name, err);
+    CLEANUP_FREE char *path = store_path_beside(s->beside, name, err);
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (s->fs->ops->resolve(s->fs, path, &real, NULL) != VIX_OK) {
-        return VIX_OK; /* is gone, or leads nowhere */
-    }
-    bool other = strcmp(real, s->parent) != 0 && (s->except == NULL || strcmp(real, s->except) != 0);
-    if (other && is_child(s, path)) {
+    err_init(&failure);
+    VixError code = is_child(s, path, &found, &failure);
+    if (found) {
         s->child = TAKE_PTR(path);
     }
-    return VIX_OK;
+    return code == VIX_OK ? VIX_OK : not_looked_at(s, code, &failure, err);
 }
 
 /** Looks for a child of the disk at path; beside NULL: in its own folder. */
@@ -137,6 +181,7 @@ static VixError look_for_sharer(void *ctx, const char *name, struct err *err)
 {
     struct sharing *s = ctx;
     struct link_files lf;
+    struct err failure;
 
     if (s->other != NULL || !text_ends_with(name, ".vmdk") || strcmp(name, s->name) == 0 ||
         store_path_is_temporary(name)) {
@@ -146,8 +191,11 @@ static VixError look_for_sharer(void *ctx, const char *name, struct err *err)
     if (path == NULL) {
         return VIX_E_OUT_OF_MEMORY;
     }
-    if (link_files_load(s->fs, path, &lf, NULL) != VIX_OK) {
-        return VIX_OK;
+    err_init(&failure);
+    VixError code = link_files_load(s->fs, path, &lf, &failure);
+    if (code != VIX_OK) {
+        /* one that may not be read is somebody else's, and hardly a copy of this one's descriptor */
+        return is_want(code) ? err_set(err, code, "%s", failure.text) : VIX_OK;
     }
     s->file = common_file(s->lf, &lf);
     s->other = s->file != NULL ? TAKE_PTR(path) : NULL;

@@ -108,7 +108,8 @@ VixError ops_commit(struct store_fs *fs, const char *child_path, struct ops_prog
 VixError ops_reparent(struct store_fs *fs, const char *path, const char *hint, struct err *err);
 
 /** A disk in the folder of path, other than except (NULL: none) by whatever name, that names the disk at path as its
- * parent with the right content ID. *ret_child freed by the caller, NULL if there is none. */
+ * parent with the right content ID. *ret_child freed by the caller, NULL if there is none. Fails where a file of the
+ * folder that may be one cannot be read. */
 VixError ops_find_child(struct store_fs *fs, const char *path, const char *except, char **ret_child, struct err *err);
 
 /** The same in another folder: that of beside, a path whose name does not matter. @skip (NULL: none): names that are

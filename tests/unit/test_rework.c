@@ -845,6 +845,41 @@ static void commit_minds_other_children(void **state)
     assert_int_equal(ops_commit(fs, "/a/base.vmdk", (struct ops_progress){0}, &err), VIX_E_DISK_ATTACH_ROOTLINK);
 }
 
+/** A child that cannot be read is not taken for none. */
+static void child_that_cannot_be_read_is_told(void **state)
+{
+    static const int errnums[] = {EACCES, EIO, EMFILE, ENOMEM};
+    struct store_fault_rule rule = {.ops = FAULT_OPEN | FAULT_READ | FAULT_SIZE | FAULT_RESOLVE};
+    struct store_fs *fault = store_fault_new(fs, &err);
+    unsigned named = 0;
+    bool hit = true;
+
+    (void)state;
+    make_flat_pair();
+    for (size_t i = 0; i < sizeof errnums / sizeof errnums[0]; i++) {
+        for (rule.nth = 1, rule.errnum = errnums[i], hit = true; hit; rule.nth++) {
+            char *child = NULL;
+            store_fault_set(fault, &rule);
+            VixError code = ops_find_child(fault, "/a/base.vmdk", NULL, &child, &err);
+            hit = store_fault_has_hit(fault);
+            assert_int_equal(code != VIX_OK, child == NULL);
+            named += strstr(err.text, "may be a child of /a/base.vmdk: /a/d.vmdk") != NULL;
+            free(child);
+            err_init(&err);
+        }
+        assert_true(rule.nth > 4);
+    }
+    assert_true(named >= sizeof errnums / sizeof errnums[0]);
+
+    /* those that are gone meanwhile are none */
+    rule = (struct store_fault_rule){.ops = FAULT_OPEN, .nth = 2, .errnum = ENOENT, .stays = true};
+    char *child = NULL;
+    store_fault_set(fault, &rule);
+    assert_int_equal(ops_find_child(fault, "/a/base.vmdk", NULL, &child, &err), VIX_OK);
+    assert_true(store_fault_has_hit(fault) && child == NULL);
+    store_fault_free(fault);
+}
+
 /* ---- reparent ---- */
 
 static void make_two_parents(void)
@@ -910,6 +945,7 @@ int main(void)
         TEST(can_be_stopped),
         TEST(grow_takes_only_what_a_grow_left),
         TEST(commit_minds_other_children),
+        TEST(child_that_cannot_be_read_is_told),
         TEST(reparent_wants_the_same_content),
         TEST(crash_while_rewriting),
         TEST(fail_while_rewriting),
