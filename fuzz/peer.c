@@ -2,6 +2,7 @@
 /* peer.c - the stream of peer.h. One thread may read while another writes. */
 #include "peer.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -28,21 +29,27 @@ static struct peer *peer_of(struct stream *s)
     return (struct peer *)s;
 }
 
-/* Waits for the turn of the next piece. */
-static void wait_turn(struct peer *p)
+/* Waits for the turn of the next piece; false if a reader that waits for less than that has waited for long enough. */
+static bool wait_turn(struct peer *p)
 {
+    const bool hasty = p->base.read_timeout_ms > 0 && p->base.read_timeout_ms < TURN_WAIT_MS;
     struct timespec end;
 
     (void)clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_nsec += TURN_WAIT_MS * 1000000L;
+    end.tv_nsec += (hasty ? (long)p->base.read_timeout_ms : TURN_WAIT_MS) * 1000000L;
     if (end.tv_nsec >= 1000000000L) {
         end.tv_sec++;
         end.tv_nsec -= 1000000000L;
     }
     while (!p->written && !p->ended && p->late < TURNS_LATE_MAX) {
-        p->late += pthread_cond_timedwait(&p->changed, &p->lock, &end) != 0 ? 1 : 0;
+        bool late = pthread_cond_timedwait(&p->changed, &p->lock, &end) != 0;
+        p->late += late ? 1 : 0;
+        if (late && hasty) {
+            return false;
+        }
     }
     p->written = false;
+    return true;
 }
 
 static VixError peer_readv(struct stream *s, const struct iovec *iov, int iov_count, size_t *ret_len, struct err *err)
@@ -55,8 +62,8 @@ static VixError peer_readv(struct stream *s, const struct iovec *iov, int iov_co
         p->next++;
         p->pos = 0;
     }
-    if (p->next < p->count && p->pos == 0 && p->in_turn && p->pieces[p->next].file != 1) {
-        wait_turn(p);
+    if (p->next < p->count && p->pos == 0 && p->in_turn && p->pieces[p->next].file != 1 && !wait_turn(p)) {
+        return err_set_errno(err, ETIMEDOUT, "%s: nothing has come", s->peer);
     }
     if (p->ended) {
         return err_set(err, VIX_E_HOST_TCP_CONN_LOST, "%s: the connection was ended", s->peer);

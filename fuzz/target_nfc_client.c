@@ -5,12 +5,15 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "net/tcp.h"
 #include "nfc/client.h"
 
 #define IO_LEN 1024u
+#define KEEPS_ALIVE 11 /* upper half of the last byte of an input whose client asks for a sector when it waits */
+#define KEEP_ALIVE_MS 2u
 
 static const uint8_t *input;
 static size_t input_len;
@@ -69,15 +72,19 @@ static void io_end(struct io *io)
     free(io->buf);
 }
 
-/* In the order of the seeds, then what only our own hosts know. */
-static void use(struct nfc_client *c, const struct nfc_disk_info *info)
+/* In the order of the seeds, then what only our own hosts know. @idle_ms before that. */
+static void use(struct nfc_client *c, const struct nfc_disk_info *info, unsigned idle_ms)
 {
+    const struct timespec idle = {.tv_nsec = (long)idle_ms * 1000000L};
     static const char *const keys[] = {"adapterType", "none"};
     struct io io[3];
     uint8_t bitmap[8] = {0};
     char *text = NULL;
     size_t len = 0;
 
+    if (idle_ms > 0) {
+        (void)nanosleep(&idle, NULL);
+    }
     FUZZ_ASSERT(info->capacity % 512 == 0, "capacity %llu", (unsigned long long)info->capacity);
     bool room = info->capacity >= 8192;
     if (room) {
@@ -120,6 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .handshake_timeout_ms = 5000,
         .read_timeout_ms = 5000,
         .write_timeout_ms = 5000,
+        .keep_alive_ms = size > 0 && data[size - 1] / 16 == KEEPS_ALIVE ? KEEP_ALIVE_MS : 0,
         .path = "[ds] vm/x.vmdk",
     };
     struct nfc_client *c = NULL;
@@ -128,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input = data;
     input_len = size;
     if (nfc_client_open(&how, &c, &info, NULL) == VIX_OK) {
-        use(c, &info);
+        use(c, &info, how.keep_alive_ms > 0 ? KEEP_ALIVE_MS * 3 / 2 : 0);
     }
     (void)nfc_client_create_disk(&how, 3, 2, 13, 1 << 20, NULL);
     return 0;
