@@ -81,7 +81,7 @@ lint:
 soak:
 	@scripts/setup check
 	@$(MAKE) --no-print-directory build
-	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),200)
+	@VIXDISK=$(B)/tool/vixdisk tests/soak/kill9.py --kills $(or $(KILLS),500)
 	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --kills $(or $(KILLS),500)
 	@VIXDISK=$(B)/tool/vixdisk VIXDISKD=$(B)/daemon/vixdiskd tests/soak/host.py --minutes $(or $(MINUTES),30)
 	@VIXDISK_FAULTS=all $(B)/tests/api/api_faults
