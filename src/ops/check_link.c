@@ -198,17 +198,20 @@ VixError check_renew_cid(struct check_file *f, struct err *err)
     struct link_check *k = f->link;
     const struct descriptor *d = k->link->desc;
     char *found = NULL;
+    struct err why;
     bool done = false;
 
     if (d == NULL || k->renewed) {
         return VIX_OK;
     }
-    VixError code = k->c->has_child ? VIX_OK : ops_find_child(k->c->fs, k->link->path, NULL, &found, err);
+    err_init(&why);
+    VixError code = k->c->has_child ? VIX_OK : ops_find_child(k->c->fs, k->link->path, NULL, &found, &why);
     CLEANUP_FREE char *child = found;
-    bool is_parent = k->c->has_child || child != NULL;
-    if (code == VIX_OK && !is_parent) {
-        code = change_cid(k, &done, err);
+    if (code == VIX_E_OUT_OF_MEMORY) {
+        return err_set(err, code, "%s", why.text);
     }
+    bool is_parent = k->c->has_child || child != NULL || code != VIX_OK; /* or may be one */
+    code = is_parent ? VIX_OK : change_cid(k, &done, err);
     if (code != VIX_OK) {
         return code;
     }
@@ -217,10 +220,11 @@ VixError check_renew_cid(struct check_file *f, struct err *err)
         (void)check_found(k->c, PROBLEM_CONTENT_ID_KEPT, CHECK_NOWHERE, 0, 0,
                           "sectors that read as absent before have data now, and %s%s: make copies that go by the "
                           "content ID %08" PRIx32 " anew",
-                          child != NULL ? "the content ID stays because it is named by the child "
-                          : is_parent   ? "the content ID stays because it is named by the disk above"
-                                        : "the content ID cannot be changed in its place",
-                          child != NULL ? child : "", d->cid);
+                          child != NULL         ? "the content ID stays because it is named by the child "
+                          : why.text[0] != '\0' ? "the content ID stays because "
+                          : is_parent           ? "the content ID stays because it is named by the disk above"
+                                                : "the content ID cannot be changed in its place",
+                          child != NULL ? child : why.text, d->cid);
     }
     return VIX_OK;
 }

@@ -91,6 +91,21 @@ parent() {
         same kid.vmdk hurt.raw raw
 }
 try "check: a parent's content ID stays for its child, which is told" parent
+unread() { # a child that only its owner may read
+    local us=$TMP/unread
+    rm -rf "$us" && mkdir "$us" && damage && cp hurt.vmdk kid.vmdk "$us" && chown nobody "$us" "$us/hurt.vmdk" &&
+        chmod 600 "$us/kid.vmdk" && chmod 755 "$TMP" && cid "$us/hurt.vmdk" before || return
+    as_nobody() { setpriv --reuid nobody --regid nogroup --clear-groups "$@"; }
+    as_nobody "$VIXDISK" check --repair --json "$us/hurt.vmdk" >said
+    json said "[p['name'] for p in d['problems'] if p['note']] == ['content-id-kept'] and
+        any('kid.vmdk: cannot open: Permission denied' in p['detail'] for p in d['problems'])" &&
+        cid "$us/hurt.vmdk" after && cmp before after && same "$us/kid.vmdk" hurt.raw raw &&
+        fails_with 1 'vixdisk: grow: .*VIX_E_FILE_ACCESS_ERROR.*: what cannot be read may be a child of .*/hurt.vmdk: .*' \
+            as_nobody "$VIXDISK" grow -s 32M "$us/hurt.vmdk"
+}
+if [ "$(id -u)" -eq 0 ]; then
+    try "a child that cannot be read keeps the content ID, and its parent from growing" unread
+fi
 apart() {
     mkdir -p apart && "$VIXDISK" snapshot hurt.vmdk apart/kid.vmdk && rm kid.vmdk && damage &&
         "$VIXDISK" check --repair --chain --allow-outside --json apart/kid.vmdk >said
