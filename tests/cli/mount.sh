@@ -194,11 +194,14 @@ foreground() { # signal
 "$VIXDISK" convert -q -t raw --overwrite disk.vmdk disk.img
 try "-f: SIGINT unmounts, unless it is in use" foreground INT
 try "-f: SIGTERM too" foreground TERM
-by_nobody() { # without root, whom others cannot look at
+by_nobody() { # without root, whom others cannot look at; the device is for all, as udev makes it, also where there is none
     local us=$TMP/nobody
-    rm -rf "$us" && mkdir "$us" "$us/m" && cp disk.vmdk "$us" && chown -R nobody "$us" && chmod 755 "$TMP" || return
-    as_nobody() { setpriv --reuid nobody --regid nogroup --clear-groups "$@"; }
-    as_nobody "$VIXDISK" mount "$us/disk.vmdk" "$us/m" && as_nobody cmp "$us/m/disk" disk.img && as_nobody fusermount3 -u "$us/m"
+    rm -rf "$us" && mkdir -p "$us/m" "$us/dev" && cp disk.vmdk disk.img "$us" && chown -R nobody "$us" && chmod 755 "$TMP" || return
+    # shellcheck disable=SC2016 # expanded by the shell that is started
+    unshare --mount bash -ec 'cd "$2"
+        mount -t tmpfs none dev && mknod -m 666 dev/fuse c 10 229 && mount --bind dev/fuse /dev/fuse
+        exec setpriv --reuid nobody --regid nogroup --clear-groups bash -ec "
+            \"\$0\" mount disk.vmdk m && cmp m/disk disk.img && fusermount3 -u m" "$1"' bash "$VIXDISK" "$us"
 }
 if [ "$(id -u)" -eq 0 ]; then
     try "a user who is not root mounts" by_nobody
