@@ -41,6 +41,7 @@ struct api_call {
     unsigned pin_count;
     struct slot *taken; /* what it is closing, or NULL */
     struct api_call *outer;
+    struct api_call **innermost; /* the thread's own: finding it once is enough */
     struct err err;
 };
 

@@ -23,9 +23,10 @@ void call_begin(struct api_call *call, const char *name, const char *place)
     call->place = place;
     call->pin_count = 0;
     call->taken = NULL;
-    call->outer = running;
+    call->innermost = &running;
+    call->outer = *call->innermost;
     err_init(&call->err);
-    running = call;
+    *call->innermost = call;
 }
 
 static __attribute__((noinline, cold)) VixError not_started(struct api_call *call)
@@ -174,7 +175,7 @@ void call_enter_callback(struct api_call *call, struct slot *slot)
 
 void call_leave_callback(struct api_call *call)
 {
-    running = call->outer;
+    *call->innermost = call->outer;
 }
 
 /** The sentence without the place in front, where it has that; the code's text where there is no sentence. */
@@ -211,7 +212,7 @@ static inline VixError leave(struct api_call *call, VixError code)
     for (unsigned i = 0; i < call->pin_count; i++) {
         handle_unpin(call->pins[i]);
     }
-    running = call->outer;
+    *call->innermost = call->outer;
     return code;
 }
 

@@ -112,7 +112,7 @@ static struct disk_io *add_step(struct read_ahead *a, uint64_t sector)
     if (s->state != STEP_FREE) {
         return NULL;
     }
-    if (s->buf == NULL && (s->buf = malloc(READ_AHEAD_STEP_SECTORS * SECTOR_SIZE)) == NULL) {
+    if (s->buf == NULL && (s->buf = alloc_aligned(4096, READ_AHEAD_STEP_SECTORS * SECTOR_SIZE, NULL)) == NULL) {
         return NULL;
     }
     s->ahead = a;

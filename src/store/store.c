@@ -4,18 +4,6 @@
 
 #include "base/checked.h"
 
-VixError store_read(struct store *s, void *buf, uint64_t len, uint64_t off, struct err *err)
-{
-    struct iovec iov = {.iov_base = buf, .iov_len = len};
-    return s->ops->readv(s, &iov, 1, off, err);
-}
-
-VixError store_write(struct store *s, const void *buf, uint64_t len, uint64_t off, struct err *err)
-{
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
-    return s->ops->writev(s, &iov, 1, off, err);
-}
-
 VixError store_read_some(struct store *s, void *buf, uint64_t len, uint64_t off, uint64_t *ret_len, struct err *err)
 {
     uint64_t size;

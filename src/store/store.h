@@ -148,8 +148,17 @@ VixError store_from_fd(int fd, const char *name, bool writable, struct store **r
 
 /* ---- helpers over the seam (store.c) ---- */
 
-VixError store_read(struct store *s, void *buf, uint64_t len, uint64_t off, struct err *err);
-VixError store_write(struct store *s, const void *buf, uint64_t len, uint64_t off, struct err *err);
+static inline VixError store_read(struct store *s, void *buf, uint64_t len, uint64_t off, struct err *err)
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    return s->ops->readv(s, &iov, 1, off, err);
+}
+
+static inline VixError store_write(struct store *s, const void *buf, uint64_t len, uint64_t off, struct err *err)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+    return s->ops->writev(s, &iov, 1, off, err);
+}
 
 /** Reads up to len bytes at off; *ret_len is less only at the end of the file. */
 VixError store_read_some(struct store *s, void *buf, uint64_t len, uint64_t off, uint64_t *ret_len, struct err *err);

@@ -140,12 +140,34 @@ VixError file_io_plain(struct file_store *f, struct iov_cursor *at, uint64_t len
     return VIX_OK;
 }
 
+/* Most requests are one piece that is read or written at the first try, or fails. False: all is to be done yet, as a
+ * whole or again. */
+static inline bool done_at_once(struct file_store *f, const struct iovec *iov, int iovcnt, uint64_t off, bool write,
+                                VixError *ret_code, struct err *err)
+{
+    if (iovcnt != 1 || f->direct || !range_fits(off, iov->iov_len)) {
+        return false;
+    }
+    ssize_t n = write ? pwrite(f->fd, iov->iov_base, iov->iov_len, (off_t)off)
+                      : pread(f->fd, iov->iov_base, iov->iov_len, (off_t)off);
+    if (n < 0 && errno != EINTR) {
+        *ret_code = file_fail_range(f, errno, write ? "write" : "read", off, iov->iov_len, err);
+        return true;
+    }
+    *ret_code = VIX_OK;
+    return n >= 0 && (size_t)n == iov->iov_len;
+}
+
 static VixError file_readv(struct store *s, const struct iovec *iov, int iovcnt, uint64_t off, struct err *err)
 {
     struct file_store *f = file_of(s);
     struct iov_cursor at = {.iov = iov, .iovcnt = iovcnt};
     uint64_t len;
+    VixError code;
 
+    if (done_at_once(f, iov, iovcnt, off, false, &code, err)) {
+        return code;
+    }
     if (!iov_total(iov, iovcnt, &len)) {
         return err_set(err, VIX_E_INVALID_ARG, "%s: the buffers are longer than 2^64 bytes", s->path);
     }
@@ -165,6 +187,9 @@ static VixError file_writev(struct store *s, const struct iovec *iov, int iovcnt
     uint64_t len;
     VixError code;
 
+    if (s->writable && done_at_once(f, iov, iovcnt, off, true, &code, err)) {
+        return code;
+    }
     if (!iov_total(iov, iovcnt, &len)) {
         return err_set(err, VIX_E_INVALID_ARG, "%s: the buffers are longer than 2^64 bytes", s->path);
     }

@@ -15,9 +15,10 @@ static VixError read_links(const struct chain *c, size_t depth, uint64_t sector,
 
 /* ---- reading ---- */
 
-/** Reads within one extent of the link at depth; at is counted from the extent's start. */
-static VixError read_extent(const struct chain *c, size_t depth, const struct link_extent *e, uint64_t at,
-                            uint64_t nsectors, uint8_t *buf, struct err *err)
+/** Reads within one extent of the link at depth; at is counted from the extent's start. Not inlined: in one function
+ * with the search for extents both keep their values in memory. */
+static __attribute__((noinline)) VixError read_extent(const struct chain *c, size_t depth, const struct link_extent *e,
+                                                      uint64_t at, uint64_t nsectors, uint8_t *buf, struct err *err)
 {
     struct extent *x = e->x;
 
@@ -79,7 +80,11 @@ static VixError read_links(const struct chain *c, size_t depth, uint64_t sector,
 
 VixError chain_read(struct chain *c, uint64_t sector, uint64_t nsectors, void *buf, struct err *err)
 {
-    return read_links(c, 0, sector, nsectors, buf, err);
+    const struct link_extent *e = link_extent_at(c->links[0], sector);
+    uint64_t at = sector - e->first_sector;
+
+    return nsectors <= e->x->nsectors - at ? read_extent(c, 0, e, at, nsectors, buf, err)
+                                           : read_links(c, 0, sector, nsectors, buf, err);
 }
 
 /* ---- writing ---- */
