@@ -21,7 +21,7 @@ def reads(of, transport, options, device, size, depth, *within):
     how = [] if size >= MIB else ["--random"]
     ours = of.sides.inner(of.tool, "bench", "read", "-q", "--json", "-s", str(size), "-c", str(count), "-d", str(depth),
                           *how, *options, "[store] vm1/disk.vmdk")
-    limit = of.sides.inner(of.io, device, "read", str(size), str(count), "random" if how else "sequential", "1",
+    limit = of.sides.inner(of.io, "file", device, "read", str(size), str(count), "random" if how else "sequential", "1",
                            *map(str, within))
     return Row("%s: %s, %d at once (limit: pread on 1 thread)" % (
         transport, "2 GiB read, 1M" if size >= MIB else "random 4K read", depth), ours, None, limit, at_most=1 / 0.9,
@@ -31,7 +31,7 @@ def reads(of, transport, options, device, size, depth, *within):
 class Attached:
     def __init__(self, build, data, sides):
         self.tool = os.path.join(build, "tool", "vixdisk")
-        self.io = os.path.join(build, "bench", "io_limit")
+        self.io = os.path.join(build, "bench", "bench_io")
         self.data, self.sides = data, sides
         self.host = None
 

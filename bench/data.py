@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The data of the measurements, made when a row asks for it the first time, in one folder."""
+import json
 import os
 import subprocess
 import sys
@@ -79,6 +80,14 @@ class Data:
     def full(self):
         """The same as a disk, every grain of it there."""
         return self.convert("full.vmdk", self.random(), "-f", "raw", "-t", "monolithicSparse")
+
+    def full_grains(self):
+        """Where the grains of that disk lie in its file: from, and how many bytes."""
+        bytes = os.path.getsize(self.random())
+        begin = os.path.getsize(self.full()) - bytes
+        runs = json.loads(subprocess.check_output([self.tool, "map", "--json", self.full()]))
+        assert min(run["offset"] for run in runs) == begin
+        return begin, bytes
 
     def full_flat(self):
         return self.convert("whole.vmdk", self.random(), "-f", "raw", "-t", "monolithicFlat")

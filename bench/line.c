@@ -11,9 +11,12 @@
  *   direction, 0: as fast as it goes
  * Prints the port that it listens on, runs until standard input ends, and prints how many bytes came from PORT. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +29,8 @@
 
 #define PIECE ((size_t)256 << 10)
 #define QUEUE 512 /* pieces under way in one direction: 128 MiB when they are full */
+#define PIPE_BYTES ((size_t)1 << 20)
+#define LATE_NS 10000000u /* by so much at most the line makes up for a processor that was busy */
 
 struct piece {
     uint64_t due_ns;
@@ -115,7 +120,8 @@ static struct piece take(struct pipe *p)
     return piece;
 }
 
-/** Takes bytes in, and says when each piece has arrived at the other end: the line is busy with one after the other. */
+/** Takes bytes in that are held, and says when each piece has arrived at the other end: the line is busy with one after
+ * the other. */
 static void *receiver(void *arg)
 {
     struct pipe *p = arg;
@@ -169,20 +175,61 @@ static void *sender(void *arg)
     return NULL;
 }
 
-/** A direction in which nothing is held. */
+/** Waits until the line has carried so many bytes more, which came at once if it was busy until then; *free_at is when
+ * it is free again. What this program comes too late for goes out the sooner, as a wire is not late. */
+static void wait_for_line(uint64_t *free_at, bool busy, size_t len)
+{
+    uint64_t now = now_ns();
+    uint64_t earliest = busy && now > LATE_NS ? now - LATE_NS : now;
+
+    *free_at = (*free_at > earliest ? *free_at : earliest) + len * 1000000000u / bytes_per_s;
+    sleep_until(*free_at);
+}
+
+static bool splice_all(int from, int to, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = splice(from, NULL, to, NULL, len, SPLICE_F_MOVE);
+        if (n <= 0) {
+            return false;
+        }
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+/** A direction in which nothing is held: the kernel's pages go from socket to socket as they are, as a copy of each
+ * byte would take from both ends a processor that a wire does not need. */
 static void *passer(void *arg)
 {
     struct pipe *p = arg;
-    unsigned char *bytes = take_buffer(p);
-    bool good = true;
-    ssize_t n;
+    struct pollfd ready = {.fd = p->from, .events = POLLIN};
+    const size_t most = bytes_per_s > 0 ? PIECE : PIPE_BYTES;
+    uint64_t free_at = 0;
+    int way[2];
 
-    while ((n = recv(p->from, bytes, PIECE, 0)) > 0) {
+    if (pipe2(way, O_CLOEXEC) != 0 || fcntl(way[1], F_SETPIPE_SZ, (int)PIPE_BYTES) < 0) {
+        die("no pipe");
+    }
+    for (;;) {
+        bool busy = bytes_per_s > 0 && poll(&ready, 1, 0) > 0;
+        ssize_t n = splice(p->from, NULL, way[1], NULL, most, SPLICE_F_MOVE);
+        if (n <= 0) {
+            break;
+        }
         if (p->counted) {
             atomic_fetch_add(&carried, (size_t)n);
         }
-        good = good && send_all(p->to, bytes, (size_t)n);
+        if (bytes_per_s > 0) {
+            wait_for_line(&free_at, busy, (size_t)n);
+        }
+        if (!splice_all(way[0], p->to, (size_t)n)) {
+            break;
+        }
     }
+    (void)close(way[0]);
+    (void)close(way[1]);
+    (void)shutdown(p->from, SHUT_RD);
     (void)shutdown(p->to, SHUT_WR);
     return NULL;
 }
@@ -208,7 +255,7 @@ static void start_pipe(int from, int to, uint64_t held_ns, bool counted)
     p->counted = counted;
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->change, NULL);
-    if (held_ns == 0 && bytes_per_s == 0) {
+    if (held_ns == 0) {
         start(passer, p);
         return;
     }
@@ -253,6 +300,7 @@ int main(int argc, char **argv)
     target = (uint16_t)atoi(argv[1]);
     delay_ns = (uint64_t)(atof(argv[2]) * 1e6);
     bytes_per_s = (uint64_t)(atof(argv[3]) * 1e6 / 8);
+    (void)signal(SIGPIPE, SIG_IGN);      /* splice has no MSG_NOSIGNAL */
     (void)prctl(PR_SET_TIMERSLACK, 1ul); /* ns: the delay is no longer than was asked for */
     int fd = loopback_socket(&address, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0 ||

@@ -14,7 +14,7 @@ class Local:
         self.tool = os.path.join(build, "tool", "vixdisk")
         self.open = os.path.join(build, "bench", "bench_open")
         self.codec = os.path.join(build, "bench", "codec_limit")
-        self.io = os.path.join(build, "bench", "io_limit")
+        self.io = os.path.join(build, "bench", "bench_io")
         self.data = data
         self.sides = sides
 
@@ -80,23 +80,29 @@ class Local:
 
     # ---- requests ----
 
-    def requests(self, work, disk, raw, words, size, count, at_most, random=False, threads=1, depth=1, peer=True,
+    def requests(self, work, words, size, count, at_most, random=False, threads=1, depth=1, peer=True,
                  limit_threads=None, fresh=False):
-        """ours by vixdisk bench, the limit on a raw file of the same size, the peer by qemu-img bench, which has no
-        random places: it steps over the disk by a large odd number of requests."""
+        """Ours and the limit by one program, requests in the background by vixdisk bench. The limit is on the same bytes,
+        as it matters where in memory they lie; of a disk that is written for the first time on a fresh raw file. The peer
+        is qemu-img bench, which has no random places: it steps over the disk by a large odd number of requests."""
         def row():
-            ours_path = self.data.path("fresh.vmdk") if fresh else disk()
+            ours_path = self.data.path("fresh.vmdk") if fresh else self.data.full()
             peer_path = self.data.path("fresh-peer.vmdk") if fresh else ours_path
-            raw_path = self.data.path("fresh.raw") if fresh else raw()
+            limit_path = self.data.path("fresh.raw") if fresh else ours_path
+            within = () if fresh else [str(n) for n in self.data.full_grains()]
             pattern = ["--random"] if random else []
-            ours = self.sides.inner(self.tool, "bench", words, "-q", "--json", "-s", str(size), "-c", str(count), "-j",
-                                    str(threads), "-d", str(depth), *pattern, ours_path)
+            places = "random" if random else "sequential"
+            if depth > 1:
+                ours = self.sides.inner(self.tool, "bench", words, "-q", "--json", "-s", str(size), "-c", str(count), "-d",
+                                        str(depth), *pattern, ours_path)
+            else:
+                ours = self.sides.inner(self.io, "disk", ours_path, words, str(size), str(count), places, str(threads))
             step = ["-S", str(size * 2049)] if random else []
             write = ["-w"] if words == "write" else []
             theirs = self.sides.inner("qemu-img", "bench", "-f", "vmdk", *write, "-s", str(size), "-c", str(count), "-d",
                                       str(threads * depth), *step, peer_path)
-            limit = self.sides.inner(self.io, raw_path, words, str(size), str(count),
-                                     "random" if random else "sequential", str(limit_threads or threads))
+            limit = self.sides.inner(self.io, "file", limit_path, words, str(size), str(count), places,
+                                     str(limit_threads or threads), *within)
             if fresh:
                 ours = self.sides.after(lambda: self.create("fresh.vmdk"), ours)
                 theirs = self.sides.after(lambda: self.create("fresh-peer.vmdk"), theirs)
@@ -127,7 +133,7 @@ class Local:
         return Row("QueryAllocatedBlocks, 100 GiB, 1,048,576 scattered grains (limit: reading the tables)",
                    self.sides.inner(self.open, "map", disk),
                    self.sides.command("qemu-img", "map", "--output=json", disk),
-                   self.sides.inner(self.io, disk, "read", str(MIB), "13", "sequential", "1"), at_most=2, seconds=0.030)
+                   self.sides.inner(self.io, "file", disk, "read", str(MIB), "13", "sequential", "1"), at_most=2, seconds=0.030)
 
     def check(self):
         disk = self.data.scattered()
@@ -150,24 +156,22 @@ class Local:
             "flat-sparse": self.to(d.flat, "vmdk", "monolithicSparse", 1.3, "monolithicFlat"),
             "flat-flat": self.to(d.flat, "vmdk", "monolithicFlat", 1.3, "monolithicFlat", subformat("monolithicFlat")),
             "chain-flat": self.to(d.chain, "vmdk", "monolithicFlat", 1.3, "chain of 5", subformat("monolithicFlat")),
-            "rand-read": self.requests("random 4K read, allocated sparse, 1 thread (limit: pread)", d.full, d.random,
-                                       "read", 4096, 400000, 1 / 0.85, random=True),
+            "rand-read": self.requests("random 4K read, allocated sparse, 1 thread (limit: pread)", "read", 4096, 400000,
+                                       1 / 0.85, random=True),
             "rand-read-2": self.requests("random 4K read, allocated sparse, 2 threads on one handle (limit: pread)",
-                                         d.full, d.random, "read", 4096, 800000, 1 / 0.8, random=True, threads=2),
-            "rand-read-async": self.requests("random 4K read, asynchronous, 32 at once (limit: pread, 2 threads)", d.full,
-                                             d.random, "read", 4096, 400000, 1 / 0.7, random=True, depth=32,
-                                             limit_threads=2),
-            "rand-write": self.requests("random 4K write, allocated, 1 thread (limit: pwrite)", d.full, d.random,
-                                        "write", 4096, 400000, 1 / 0.85, random=True),
-            "seq-read": self.requests("sequential read, 1M (limit: pread)", d.full, d.random, "read", MIB, 2048, 1 / 0.9),
-            "seq-write": self.requests("sequential write, 1M, allocated (limit: pwrite)", d.full, d.random, "write", MIB,
-                                       2048, 1 / 0.9),
-            "fresh-1m": self.requests("first sequential write, 1M, and flush (limit: a fresh raw file)", None, None,
-                                      "write", MIB, 2048, 1 / 0.85, fresh=True),
-            "fresh-64k": self.requests("first sequential write, 64K, and flush (limit: a fresh raw file)", None, None,
-                                       "write", 65536, 32768, 1 / 0.85, fresh=True),
-            "fresh-rand": self.requests("first random write, 4K, and flush (limit: a fresh raw file)", None, None,
-                                        "write", 4096, 100000, 1 / 0.6, random=True, fresh=True),
+                                         "read", 4096, 800000, 1 / 0.8, random=True, threads=2),
+            "rand-read-async": self.requests("random 4K read, asynchronous, 32 at once (limit: pread, 2 threads)", "read",
+                                             4096, 400000, 1 / 0.7, random=True, depth=32, limit_threads=2),
+            "rand-write": self.requests("random 4K write, allocated, 1 thread (limit: pwrite)", "write", 4096, 400000,
+                                        1 / 0.85, random=True),
+            "seq-read": self.requests("sequential read, 1M (limit: pread)", "read", MIB, 2048, 1 / 0.9),
+            "seq-write": self.requests("sequential write, 1M, allocated (limit: pwrite)", "write", MIB, 2048, 1 / 0.9),
+            "fresh-1m": self.requests("first sequential write, 1M, and flush (limit: a fresh raw file)", "write", MIB,
+                                      2048, 1 / 0.85, fresh=True),
+            "fresh-64k": self.requests("first sequential write, 64K, and flush (limit: a fresh raw file)", "write", 65536,
+                                       32768, 1 / 0.85, fresh=True),
+            "fresh-rand": self.requests("first random write, 4K, and flush (limit: a fresh raw file)", "write", 4096,
+                                        100000, 1 / 0.6, random=True, fresh=True),
             "query": self.query,
             "check": self.check,
             "open-2tb": self.open_huge,

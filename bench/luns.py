@@ -17,7 +17,7 @@ import san  # noqa: E402
 class Luns:
     def __init__(self, build, data, sides):
         self.tool = os.path.join(build, "tool", "vixdisk")
-        self.io = os.path.join(build, "bench", "io_limit")
+        self.io = os.path.join(build, "bench", "bench_io")
         self.data, self.sides = data, sides
         self.lab = None
 

@@ -181,7 +181,7 @@ static struct stream *start_stream(int fd, bool server)
 static void *sender(void *arg)
 {
     int fd = accept(*(int *)arg, NULL, NULL);
-    char *buf = malloc(STEP);
+    char *buf = aligned_alloc(4096, STEP);
 
     if (fd < 0 || buf == NULL) {
         die("accept");
@@ -214,7 +214,7 @@ static int connect_to(uint16_t port)
 
 static void receive(int fd)
 {
-    char *buf = malloc(STEP);
+    char *buf = aligned_alloc(4096, STEP);
 
     if (buf == NULL) {
         die("memory");

@@ -76,7 +76,7 @@ static void serve(void)
     struct sockaddr_in address;
     socklen_t len = sizeof address;
     int fd = loopback_socket(&address, 0);
-    char *buf = malloc(size);
+    char *buf = aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
 
     if (buf == NULL || fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
@@ -100,7 +100,7 @@ static void ask(uint16_t port, unsigned long count, unsigned depth)
 {
     static const char wanted[DEPTH_MAX];
     struct sockaddr_in address;
-    char *buf = malloc(size);
+    char *buf = aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
     int fd = loopback_socket(&address, port);
 
     if (buf == NULL || fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
