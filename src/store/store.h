@@ -148,12 +148,14 @@ VixError store_from_fd(int fd, const char *name, bool writable, struct store **r
 
 /* ---- helpers over the seam (store.c) ---- */
 
+/** Reads len bytes at off, all of them, as ops->readv. */
 static inline VixError store_read(struct store *s, void *buf, uint64_t len, uint64_t off, struct err *err)
 {
     struct iovec iov = {.iov_base = buf, .iov_len = len};
     return s->ops->readv(s, &iov, 1, off, err);
 }
 
+/** Writes len bytes at off, as ops->writev. */
 static inline VixError store_write(struct store *s, const void *buf, uint64_t len, uint64_t off, struct err *err)
 {
     struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
