@@ -83,11 +83,11 @@ class Data:
 
     def full_grains(self):
         """Where the grains of that disk lie in its file: from, and how many bytes."""
-        bytes = os.path.getsize(self.random())
-        begin = os.path.getsize(self.full()) - bytes
+        length = os.path.getsize(self.random())
+        begin = os.path.getsize(self.full()) - length
         runs = json.loads(subprocess.check_output([self.tool, "map", "--json", self.full()]))
         assert min(run["offset"] for run in runs) == begin
-        return begin, bytes
+        return begin, length
 
     def full_flat(self):
         return self.convert("whole.vmdk", self.random(), "-f", "raw", "-t", "monolithicFlat")
